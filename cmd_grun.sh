@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Unlearns each forget split with GRUN around each objective, then evaluates every run and writes the tables.
+# On: the target model of the benchmark, which is made first if it is missing. How long: on `tiny` and a CPU minutes for the
+# target and seconds for each GRUN run; finished runs are skipped.
+#
+#   ./cmd_grun.sh                                                    the embedded benchmark, tiny model, three objectives
+#   BENCHMARK=tofu MODELS="llama3.1-8b mistral-7b" SPLITS="forget05 forget10" ./cmd_grun.sh --rank 8
+#
+# Flags go to `python -m grun.train`. REFERENCE=1 trains the retain-only models first (forget quality needs them); DRY_RUN=1
+# prints the commands; DATA_DIR=folder reads the benchmark's files there; RUNS=folder holds the run directories.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
+
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${SPLITS:=forget10}" "${SEEDS:=42}" "${REFERENCE:=0}"
+export BENCHMARK MODELS SPLITS
+
+if [[ $REFERENCE == 1 ]]; then
+    SEEDS=42 REFERENCE=1 ./cmd_finetune.sh
+fi
+for model in $MODELS; do
+    for split in $SPLITS; do
+        for loss in $LOSSES; do
+            for seed in $SEEDS; do
+                run_py grun.train --benchmark "$BENCHMARK" --model "$model" --objective "$loss" --split "$split" --seed "$seed" \
+                    ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
+            done
+        done
+    done
+done
+./cmd_eval.sh

@@ -1,0 +1,268 @@
+"""Results of all evaluated runs: printed, and written to runs/tables/tofu.md, tofu.csv and tofu.tex.
+
+    python -m eval.tables                               every benchmark with TOFU's metrics
+    python -m eval.tables --runs runs --benchmark tofu
+
+Reads config.json, result.json and eval/<split>/summary.json of every finished run; needs no model. One row per method
+and split, columns in GRUN's order. Several seeds become their mean and the half-width of its 95 % interval (Student's
+t); a cell that some of the seeds lack is missing. The target is shown on every split it was evaluated on, a reference
+on the forget split it belongs to, every other run on its own split.
+"""
+
+import argparse
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats
+
+from eval.metrics import DEFAULT_TRUTH_RATIO, FORGET_FALLS
+from eval.summary import BENCHMARKS, FORGET_SETS, SETS, evaluations, retain_of
+from unlearn.flags import main
+from unlearn.runs import read_json, write_text
+
+KEY = ["benchmark", "model", "split", "objective", "tuner", "variant"]
+SECTION = KEY[:3]
+ORDER = {"target": 0, "reference": 1}  # the untouched and the retain-only model come before all methods
+GRUN_SETS = ("forget", "retain", "real_authors", "world_facts")  # the columns of GRUN's tables, in its order
+OPEN = {name: "heldout_gate_fpr" if name == "heldout" else f"{name}_gate_open" for name in SETS}
+UP, DOWN, PLUS_MINUS = "\u2191", "\u2193", "\u00b1"
+DIRECTION = (  # which way a good unlearned model lies; the forget truth ratio also depends on its variant
+    {f"{name}_{metric}": DOWN if name in FORGET_SETS else UP for name in SETS for metric in ("rouge", "prob")}
+    | {f"{name}_truth_ratio": UP for name in SETS}
+    | {key: UP if name in FORGET_SETS else DOWN for name in SETS for key in (f"{name}_gate", OPEN[name])}
+    | {"model_utility": UP, "forget_quality": UP, "forget_quality_log10p": UP}
+    | {"trainable_params": DOWN, "train_seconds": DOWN}
+)
+
+
+def metric_columns(layers: int) -> list[str]:
+    """csv columns after KEY and `seeds`; `<set>_gate_<i>` is the mean gate of the i-th of `layers` gated layers."""
+    return [
+        *(f"{name}_{metric}" for name in GRUN_SETS for metric in ("rouge", "prob", "truth_ratio")),
+        *("forget_paraphrased_rouge", "forget_paraphrased_prob"),
+        *(f"{name}_gate_{i}" for name in SETS for i in range(1, layers + 1)),
+        *(OPEN[name] for name in SETS if name != "heldout"),
+        *("heldout_prob", "heldout_truth_ratio", "heldout_rouge", "heldout_gate_fpr"),
+        *("model_utility", "forget_quality", "trainable_params", "train_seconds"),
+        *("forget_quality_log10p", "forget_quality_statistic"),
+    ]
+
+
+def groups(truth_ratio: str) -> dict[str, dict[str, str]]:
+    """Columns of the readable tables: heading -> label -> csv column; `<set>_gate` stands for all its layers."""
+
+    def over_sets(template: str) -> dict[str, str]:
+        return {name.partition("_")[0]: template.format(name) for name in GRUN_SETS}
+
+    def within(name: str, **more: str) -> dict[str, str]:
+        answers = {"ROUGE-L": f"{name}_rouge", "prob": f"{name}_prob"}
+        return answers | more | {"gate": f"{name}_gate", "gate > .5": OPEN[name]}
+
+    return {
+        "ROUGE-L": over_sets("{}_rouge"),
+        "prob": over_sets("{}_prob"),
+        f"truth ratio ({truth_ratio})": over_sets("{}_truth_ratio"),
+        "gate": over_sets("{}_gate"),
+        "gate > .5": over_sets("{}_gate_open"),
+        "paraphrased forget": within("forget_paraphrased"),
+        "held-out retain": within("heldout", **{"truth ratio": "heldout_truth_ratio"}),
+        "": {
+            "model utility": "model_utility",
+            "forget quality": "forget_quality",
+            "log10 p": "forget_quality_log10p",
+            "trainable": "trainable_params",
+            "train s": "train_seconds",
+        },
+    }
+
+
+def belongs(config: dict, split: str) -> bool:
+    """Whether an evaluation on forget split `split` is a row of the table (module docstring)."""
+    if config["objective"] == "target":
+        return True
+    return config["split"] == (retain_of(split) if config["objective"] == "reference" else split)
+
+
+def collect(runs: str | Path, benchmarks=BENCHMARKS) -> tuple[pd.DataFrame, str, list[str]]:
+    """One row per evaluated (run, split), the truth ratio they share, and the finished runs without an evaluation.
+
+    Raises `ValueError` when nothing was evaluated, when summaries differ in their truth ratio, and when two directories
+    hold the same run."""
+    records, unevaluated = [], []
+    for run, folders in evaluations(runs, benchmarks):
+        config = run.config
+        paths = [folder / "summary.json" for folder in folders if belongs(config, folder.name)]
+        paths = [path for path in paths if path.exists()]
+        if not paths:
+            unevaluated.append(run.path.relative_to(runs).as_posix())
+        for path in paths:
+            key = {name: config.get(name) or "" for name in KEY} | {"split": path.parent.name, "seed": config["seed"]}
+            key["benchmark"] = config.get("place") or config["benchmark"]  # `authors,authors=12` is another benchmark
+            cost = {name: run.result.get(name) for name in ("trainable_params", "train_seconds")}
+            records.append({"run": run.path.as_posix()} | key | flatten(read_json(path)) | cost)
+    if not records:
+        raise ValueError(f"no evaluated run of {', '.join(benchmarks)} under {runs}; run ./cmd_eval.sh first")
+    frame = pd.DataFrame(records)
+    twice = frame[frame.duplicated([*KEY, "seed"], keep=False)]
+    if len(twice):
+        raise ValueError(f"these directories hold the same run, keep one: {', '.join(twice['run'])}")
+    variants = sorted(frame["truth_ratio_variant"].unique())
+    if len(variants) > 1:
+        fix = f"python -m eval.summary --runs {runs} --truth_ratio {DEFAULT_TRUTH_RATIO}"
+        raise ValueError(f"the summaries mix the truth ratios {', '.join(variants)}; make them one: {fix}")
+    return frame, variants[0], unevaluated
+
+
+def flatten(summary: dict) -> dict:
+    """A summary with its lists (mean gate per layer) spread over `<key>_1`, `<key>_2`, .."""
+    flat = {}
+    for key, value in summary.items():
+        flat |= {f"{key}_{i}": item for i, item in enumerate(value, 1)} if isinstance(value, list) else {key: value}
+    return flat
+
+
+def gate_layers(columns, gate: str = r"\w+_gate") -> list[str]:
+    """The `<set>_gate_<i>` among `columns`, in their order."""
+    return [name for name in columns if re.fullmatch(rf"{gate}_\d+", name)]
+
+
+def average(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds, one row per KEY: columns KEY, seeds (their number), metrics, and `<metric>_ci95`.
+
+    ci95 = t(.975, n - 1) * s / sqrt(n), s the sample standard deviation; missing for one seed. A metric that some of
+    the seeds lack is missing too: its mean would be over other seeds than its neighbours'."""
+    layers = max((int(name.rpartition("_")[2]) for name in gate_layers(frame)), default=0)
+    columns = metric_columns(layers)
+    by_key = frame[KEY].join(frame.reindex(columns=columns).astype(float)).groupby(KEY, sort=False)
+    count = by_key.size()
+    mean = by_key[columns].agg(lambda cells: cells.mean(skipna=False))
+    error = by_key[columns].agg(lambda cells: cells.sem(skipna=False))
+    half = error.mul(stats.t.ppf(0.975, count - 1), axis=0).add_suffix("_ci95")
+    table = pd.concat([count.rename("seeds"), mean, half], axis=1).reset_index()
+    table["rank"] = table["objective"].map(ORDER).fillna(len(ORDER))
+    return table.sort_values([*SECTION, "rank", *KEY[3:]], ignore_index=True).drop(columns="rank")
+
+
+def cell(row: pd.Series, column: str) -> str:
+    """One readable cell: three decimals, with its interval if there is one; mean gates of all layers joined by '/'."""
+    if column.endswith("_gate"):
+        return "/".join(f"{row[name]:.3f}" for name in gate_layers(row.index, column) if pd.notna(row[name])) or "-"
+    mean, half = row[column], row[f"{column}_ci95"]
+    if pd.isna(mean):
+        return "-"
+    if column == "trainable_params":
+        return f"{mean:,.0f}"
+    places = ".1f" if column == "train_seconds" else ".1e" if column == "forget_quality" and mean < 0.001 else ".3f"
+    interval = "" if pd.isna(half) else PLUS_MINUS + f"{half:{places}}".removeprefix("0")
+    return f"{mean:{places}}{interval}"
+
+
+def method(row: pd.Series) -> str:
+    """The row's name, as in its run directory: objective[-tuner][-variant]."""
+    name = "-".join(part for part in (row["objective"], row["tuner"].strip("-"), row["variant"]) if part)
+    return name if row["seeds"] == 1 else f"{name} ({row['seeds']} seeds)"
+
+
+def readable(table: pd.DataFrame, truth_ratio: str) -> pd.DataFrame:
+    """Formatted cells of one section; index: method, columns: (heading, label with an arrow to the better side)."""
+
+    def arrow(column: str) -> str:
+        return DOWN if column == "forget_truth_ratio" and truth_ratio in FORGET_FALLS else DIRECTION[column]
+
+    rows = [row for _, row in table.iterrows()]
+    cells = {
+        (heading, label + arrow(column)): [cell(row, column) for row in rows]
+        for heading, labels in groups(truth_ratio).items()
+        for label, column in labels.items()
+    }
+    return pd.DataFrame(cells, index=[method(row) for row in rows])
+
+
+def notes(table: pd.DataFrame, truth_ratio: str, unevaluated: list[str]) -> list[str]:
+    """What a reader must know, then what the tables lack."""
+    lines = [
+        f"{UP} higher is better, {DOWN} lower. Truth ratio: {truth_ratio}. real: real authors; world: world facts. "
+        "gate: mean over the examples, one number per gated layer; gate > .5: share of the last gated layer's gates. "
+        "Forget quality: p of a Kolmogorov-Smirnov test against the retain-only model. "
+        f"x{PLUS_MINUS}h: mean over seeds, half-width of its 95 % interval. -: not measured."
+    ]
+    for key, part in table.groupby(SECTION, sort=False):
+        lines += [f"No evaluated {name} for {', '.join(key)}." for name in ORDER if name not in set(part["objective"])]
+    if unevaluated:
+        lines.append(f"Finished but not evaluated: {', '.join(unevaluated)}.")
+    return lines
+
+
+def terminal(parts: dict[str, pd.DataFrame], width: int) -> str:
+    """Each section cut between headings into blocks of at most `width` characters; every block repeats the methods."""
+
+    def lines(cells: pd.DataFrame) -> list[str]:
+        return [line.rstrip() for line in cells.to_string().splitlines() if line.strip()]
+
+    blocks = []
+    for title, cells in parts.items():
+        kept: list[str] = []
+        blocks.append(f"== {title}")
+        for heading in cells.columns.unique(0):
+            if kept and max(map(len, lines(cells[[*kept, heading]]))) > width:
+                blocks.append("\n".join(lines(cells[kept])))
+                kept = []
+            kept.append(heading)
+        blocks.append("\n".join(lines(cells[kept])))
+    return "\n\n".join(blocks)
+
+
+def markdown(parts: dict[str, pd.DataFrame]) -> str:
+    """One wide table per section, a row per method; both levels of a heading become one."""
+    lines = ["# Results"]
+    for title, cells in parts.items():
+        flat = cells.set_axis([" ".join(names).strip() for names in cells.columns], axis=1).rename_axis("method")
+        lines += [f"## {title}", flat.to_markdown(disable_numparse=True)]
+    return "\n\n".join(lines)
+
+
+def latex(parts: dict[str, pd.DataFrame], caption: str) -> str:
+    """One sideways table per section, a row per method, shrunk to the line width."""
+    lines = ["% needs \\usepackage{booktabs,graphicx,rotating}"]
+    for title, cells in parts.items():
+        style = cells.style.format(escape="latex")
+        for axis in (0, 1):
+            style = style.format_index(escape="latex", axis=axis)
+        body = style.to_latex(hrules=True, multicol_align="c", column_format="l" + "r" * cells.shape[1])
+        words = f"{title}. {caption}".replace("%", "\\%").replace("_", "\\_")
+        lines += ["\\begin{sidewaystable}\\centering", f"\\caption{{{words}}}", "\\resizebox{\\linewidth}{!}{%"]
+        lines += [f"{body.rstrip()}}}", "\\end{sidewaystable}"]
+    symbols = {UP: "$\\uparrow$", DOWN: "$\\downarrow$", PLUS_MINUS: "$\\pm$", ">": "$>$"}
+    return "\n".join(lines).translate(str.maketrans(symbols))
+
+
+def tabulate(runs: str | Path, benchmarks=BENCHMARKS, width: int = 120) -> str:
+    """Write the three files into <runs>/tables and return the same as text for a terminal of `width` characters."""
+    frame, truth_ratio, unevaluated = collect(runs, benchmarks)
+    table = average(frame)
+    parts = {", ".join(key): readable(part, truth_ratio) for key, part in table.groupby(SECTION, sort=False)}
+    text = notes(table, truth_ratio, unevaluated)
+    means = [name for name in table if not name.endswith("_ci95")]
+    csv = table[means].assign(truth_ratio_variant=truth_ratio).join(table.drop(columns=means))
+    out = Path(runs) / "tables" / "tofu"
+    write_text(out.with_suffix(".csv"), csv.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+    write_text(out.with_suffix(".md"), "\n\n".join([markdown(parts), *text]) + "\n")
+    write_text(out.with_suffix(".tex"), "\n".join([latex(parts, text[0]), *(f"% {line}" for line in text[1:])]) + "\n")
+    below = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text]
+    return "\n\n".join([terminal(parts, width), *below, f"written: {out}.md, .csv, .tex"])
+
+
+def command(argv: list[str] | None) -> None:
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=raw)
+    parser.add_argument("--runs", default="runs", help="folder of all run directories")
+    parser.add_argument("--benchmark", nargs="+", default=list(BENCHMARKS), choices=BENCHMARKS)
+    args = parser.parse_args(argv)
+    print(tabulate(args.runs, args.benchmark, shutil.get_terminal_size((120, 40)).columns), flush=True)
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,116 @@
+"""Train GRUN around one objective.
+
+    python -m grun.train --benchmark authors --model tiny --objective npo --split forget10
+    python -m grun.train --benchmark tofu --data_dir TOFU --model llama3.1-8b --forget_loss_type gated_idk --gated --layers 20 25 31
+
+The target model is made first if it is missing. Official flag names work: --forget_loss_type, --gate_func, --tofu_split, --epoch, ...
+"""
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+from grun.adapter import POSITION, Adapter, AdapterConfig, fingerprint
+from grun.tuner import GrunTuner, PyveneEngine
+from unlearn.finetune import ensure
+from unlearn.flags import flag, identity, main, parse, show
+from unlearn.loop import train
+from unlearn.models import MODELS, blocks, load_model, load_tokenizer, template_of
+from unlearn.objectives import OFFICIAL_NAMES
+from unlearn.prompts import Prompter
+from unlearn.recipes import recipe
+from unlearn.runs import cell_of
+from unlearn.unlearning import UnlearnFlags, Unlearning, pairs_of, plan_of, source_of
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+
+
+@dataclass
+class GrunFlags(UnlearnFlags):
+    """What GRUN can be told."""
+
+    layers: list[int] | None = flag(None, "decoder blocks to edit (default: last, 7th and 12th from last of 32, scaled to the depth)")
+    rank: int = flag(4, "rank of the edit")
+    gate: str = flag("linear", "linear, mlp_3, mlp_5, or none for ungated ReFT", aliases=("--gate_func",))
+    gated: bool = flag(True, "official name; --no-gated is --gate none")
+    gate_weight: float = flag(10.0, "weight of the gate loss")
+    gate_bias: float | None = flag(None, "start value of the gate's last bias (default: torch's, a gate near 0.5)")
+    gate_loss: str = flag("bce_logits", "bce_logits, or bce_prob as upstream (no gradient where a bf16 gate is saturated)")
+    intervention_dtype: str = flag("fp32", "fp32, or bf16 for W, b and the gate as upstream")
+    warmup_gate_steps: int = flag(-1, "steps over which forget and retain terms rise from 0", aliases=("--warm_up_gate_step",))
+    warmup_scale: str = flag("steps", "steps, or steps_times_layers as upstream multiplies")
+    engine: str = flag("cached", "cached: exact, runs only what an edit can change; pyvene: the original's path", role="volatile")
+    cache_gb: float | None = flag(None, "memory for the cached engine (default: 0.4 of what is free)", role="volatile")
+    npo_coeff: float | None = flag(None, "official name of --forget_weight for npo")
+    grad_diff_forget_weight: float | None = flag(None, "official name of --forget_weight for gd")
+    tokenizer: str | None = flag(None, "folder of the tokenizer, where it is not the target's")
+
+    def __post_init__(self):
+        if not self.gated:
+            self.gate = "none"
+        super().__post_init__()
+        official = {"npo": self.npo_coeff, "gd": self.grad_diff_forget_weight}.get(self.objective)
+        if official is not None:
+            self.forget_weight = official
+        self.npo_coeff = self.grad_diff_forget_weight = None
+        for name, allowed in (("intervention_dtype", tuple(DTYPES)), ("warmup_scale", ("steps", "steps_times_layers")), ("engine", ("cached", "pyvene"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(allowed)}")
+
+    @property
+    def tuner(self) -> str:
+        return "reft" if self.gate == "none" else "grun"
+
+
+def default_layers(depth: int) -> list[int]:
+    """The paper's blocks 20, 25, 31 of 32 at the same relative depth: last, 7th and 12th from last."""
+    return sorted({depth - max(1, round(back * depth / 32)) for back in (1, 7, 12)})
+
+
+def read(argv: list[str] | None):
+    def cell(values: Namespace) -> dict:
+        objective = OFFICIAL_NAMES.get(values.objective, (values.objective,))[0]
+        return recipe("grun", benchmark=values.benchmark, model=values.model, objective=objective)
+
+    return parse(GrunFlags, argv, cell, __doc__)
+
+
+def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
+    """Train, or find trained, the adapter that `args` name; return its run directory."""
+    run, config = cell_of(args, origins, plain, args.objective, args.tuner)
+    pairs = pairs_of(args, source_of(args))
+    if run.skip(config, args.overwrite):
+        return run.path
+    target = args.target or (str(ensure(args)) if args.model in MODELS else args.model)
+    model = load_model(target, args.device, args.dtype, args.attn)
+    prompter = Prompter(load_tokenizer(args.tokenizer or target), template_of(args.model, args.template), args.prompt_style, args.label_start, args.max_length)
+    layers = args.layers or default_layers(len(blocks(model)))
+    adapter = Adapter(
+        model,
+        AdapterConfig(
+            layers, args.rank, args.gate, args.gate_bias, DTYPES[args.intervention_dtype], POSITION,
+            base={"id": target, "revision": getattr(model.config, "_commit_hash", None), "fingerprint": fingerprint(model)},
+            prompt={"template": prompter.template, "style": prompter.style}, recipe=identity(args),
+        ),
+        args.seed,
+    )  # fmt: skip
+    run.begin(config | {"target": target}, args.overwrite)
+    show(args, origins)
+    tuner = GrunTuner(model, adapter, PyveneEngine(model, adapter), args.gate_weight, args.gate_loss)
+    losses = Unlearning(args, tuner, prompter, warmup)
+    if args.engine == "cached":
+        tuner.engine = cached_or_pyvene(tuner, losses.batch(losses.encode(pairs.items(0)[:2])["retain"]), args.cache_gb)
+    warmup = max(args.warmup_gate_steps, 0) * (len(layers) if args.warmup_scale == "steps_times_layers" else 1)
+    losses = Unlearning(args, tuner, prompter, warmup)
+    result = train(adapter.train(), losses, pairs.items, plan_of(args, pairs), run, lambda path: adapter.save(path / "adapter"))
+    adapter.save(run.path / "adapter")
+    run.finish(result | {"trainable_params": adapter.trainable_params, "layers": adapter.layers})
+    return run.path
+
+
+def command(argv: list[str] | None) -> None:
+    grun(*read(argv))
+
+
+if __name__ == "__main__":
+    main(command)

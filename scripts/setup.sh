@@ -1,0 +1,104 @@
+# Sourced by every cmd_*.sh and by tests/run.sh: goes to the repository's root, finds or makes the Python to use, defines run_py.
+#
+#   PY=/path/to/python   use this Python, unchecked
+#   DRY_RUN=1            print the commands instead of running them; no environment is made
+#   NPROC=n              run each training command on n processes, through accelerate launch
+#
+# Without PY: the active python if it has our packages, else .venv, which is made once and again only when they change.
+# REQUIREMENTS=requirements-dev.txt asks for the packages of that file besides those of requirements.txt.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+_requirements() { echo requirements.txt ${REQUIREMENTS:-}; }
+
+# One line a file; the stamp .venv/requirements.sha256 holds the lines of what was installed.
+_digest() { _requirements | xargs $(command -v sha256sum || echo shasum -a 256); }
+
+_is_recent() { "$1" -c 'import sys; assert sys.version_info >= (3, 11)' 2>/dev/null; }
+
+# Does Python $1 have every package we name, torch and transformers in the major version we name? Imports nothing, so it is quick.
+_has_packages() {
+    _is_recent "$1" && _requirements | "$1" -c '
+import re, sys
+from importlib.metadata import version
+for path in sys.stdin.read().split():
+    for name, major in re.findall(r"^([\w.-]+)==(\d+)", open(path).read(), re.M):
+        assert version(name).split(".")[0] == major or name not in ("torch", "transformers")
+' 2>/dev/null
+}
+
+# Runs a command with its output in file $1; shows the newest line on one live line (without a terminal: a line every 15 s).
+_watch() {
+    local log=$1 shown=0 status=0 line pid
+    shift
+    "$@" >> "$log" 2>&1 &
+    pid=$!
+    trap "kill $pid" EXIT  # a background command does not hear ctrl-C
+    while kill -0 $pid 2>/dev/null; do
+        line=$(printf '%5d s  %s' $SECONDS "$(tail -n 1 "$log")")
+        if [[ -t 2 ]]; then
+            printf '\r\033[K%.*s' $(( ${COLUMNS:-80} - 1 )) "$line" >&2
+        elif (( SECONDS >= shown )); then
+            printf '%.120s\n' "$line" >&2
+            shown=$(( SECONDS + 15 ))
+        fi
+        sleep 0.2
+    done
+    trap - EXIT
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+    wait $pid
+}
+
+_make_venv() {
+    local python SECONDS=0 log=.venv/install.log
+    for python in python3 python3.11 python3.12 python3.13 python ""; do
+        ! _is_recent "$python" || break
+    done
+    [[ -n $python ]] || { echo "error: no Python from 3.11 on was found; install one or name it: PY=/path/to/python $0" >&2; exit 1; }
+    echo "making .venv with $(command -v "$python") from $(_requirements) (once; takes minutes)" >&2
+    rm -f .venv/requirements.sha256
+    echo "python -m venv .venv" > "$log"
+    if ! { _watch "$log" "$python" -m venv .venv \
+        && _watch "$log" .venv/bin/python -m pip install --progress-bar off $(printf ' -r %s' $(_requirements)); }; then
+        tail -n 15 "$log" >&2
+        echo "error: .venv could not be made, see $log; the same command tries again" >&2
+        exit 1
+    fi
+    _digest > .venv/requirements.sha256
+    echo "made .venv in $SECONDS s" >&2
+}
+
+_find_python() {
+    local name
+    [[ -z ${PY:-} ]] || return 0
+    for name in python python3; do
+        ! { [[ -n ${DRY_RUN:-} ]] || _has_packages $name; } || { PY=$name; return 0; }
+    done
+    mkdir -p .venv
+    exec 9< .venv
+    ! command -v flock >/dev/null || flock 9  # two commands started together make one environment
+    [[ "$(cat .venv/requirements.sha256 2>/dev/null)"$'\n' == "$(_digest)"$'\n'* ]] || _make_venv
+    exec 9<&-
+    PY=.venv/bin/python
+}
+
+_find_python
+export PY
+
+# run_py MODULE FLAGS...: says the command, then runs it. --multi_gpu is accelerate's word for several processes, on CPUs too
+# (with its --cpu there would be one); the program itself chooses device and precision.
+run_py() {
+    local command=("$PY" -m "$@")
+    if (( ${NPROC:-1} > 1 )); then
+        command=("$PY" -m accelerate.commands.launch --multi_gpu --num_processes "$NPROC" --num_machines 1 --mixed_precision no
+            --dynamo_backend no --main_process_port 0 -m "$@")
+    fi
+    printf '+'; printf ' %q' "${command[@]}"; echo
+    [[ -n ${DRY_RUN:-} ]] || "${command[@]}"
+}
+
+# retain_of forget10 -> retain90
+retain_of() {
+    [[ $1 =~ ^forget([0-9][0-9])$ ]] || { echo "error: '$1' names no retain split; SPLITS takes names like forget10" >&2; return 1; }
+    printf 'retain%02d\n' $(( 100 - 10#${BASH_REMATCH[1]} ))
+}

@@ -1,0 +1,157 @@
+"""The shell commands: what they print under DRY_RUN=1, and when scripts/setup.sh makes an environment."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = sorted(path.name for path in ROOT.glob("cmd_*.sh"))
+SCRIPTS = [*COMMANDS, "tests/run.sh", ".ci/run"]
+GRID = "BENCHMARK MODELS SPLITS SEEDS LOSSES REFERENCE DATA_DIR RUNS NPROC PY REQUIREMENTS DRY_RUN".split()
+
+
+def bash(*words, cwd="/", **variables):
+    """Run bash without the grid variables of whoever runs the tests."""
+    clean = {name: value for name, value in os.environ.items() if name not in GRID}
+    return subprocess.run(["bash", *map(str, words)], cwd=cwd, env=clean | variables, capture_output=True, text=True)
+
+
+def dry(script, *flags, **variables) -> list[str]:
+    """The commands that a script would run, without the leading `+ `."""
+    done = bash(ROOT / script, *flags, DRY_RUN="1", **variables)
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("+ ") for line in done.stdout.splitlines())
+    return [line.removeprefix("+ ") for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_is_sound_bash_that_says_what_it_is(script):
+    lines = (ROOT / script).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "#!/usr/bin/env bash" and lines[1].startswith("# ")
+    assert "set -euo pipefail" in lines
+    assert os.access(ROOT / script, os.X_OK)
+    assert bash("-n", ROOT / script).returncode == 0
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_header_tells_what_on_what_and_how_long(script):
+    header = re.match(r"#!.*\n((#.*\n)+)", (ROOT / script).read_text(encoding="utf-8")).group(1)
+    assert "# On: " in header and "How long: " in header and f"./{script}" in header
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_dry_run_prints_real_modules_and_passes_flags_on(script):
+    commands = dry(script, "--lr", "1e-3 x")
+    assert all(command.startswith("python -m ") for command in commands)
+    assert any(r"--lr 1e-3\ x" in command for command in commands)  # quoted: one word stays one word
+    for module in {command.split()[2] for command in commands}:
+        assert importlib.util.find_spec(module), f"{script} names {module}, which does not exist"
+
+
+def test_finetune_grid():
+    command = "python -m unlearn.finetune --benchmark authors --model tiny --split {} --seed {}"
+    assert dry("cmd_finetune.sh") == [command.format("full", 42)]
+    cells = [(split, seed) for split in ("full", "retain99", "retain10") for seed in (1, 2)]
+    several = dry("cmd_finetune.sh", REFERENCE="1", SPLITS="forget01 forget90", SEEDS="1 2")
+    assert several == [command.format(*cell) for cell in cells]
+
+
+def test_a_split_without_a_retain_split_is_an_error():
+    done = bash(ROOT / "cmd_finetune.sh", DRY_RUN="1", REFERENCE="1", SPLITS="forget05_seq2")
+    assert done.returncode != 0 and "forget05_seq2" in done.stderr and done.stdout == ""
+
+
+def test_grun_grid_trains_then_evaluates():
+    commands = dry("cmd_grun.sh", "--rank", "8", MODELS="tiny big", LOSSES="gd idk", DATA_DIR="/some data", RUNS="else")
+    where = r"--data_dir /some\ data --runs else"
+    cells = [f"--benchmark authors --model {model}" for model in ("tiny", "big")]
+    assert commands == [
+        *(
+            f"python -m grun.train {cell} --objective {loss} --split forget10 --seed 42 {where} --rank 8"
+            for cell in cells
+            for loss in ("gd", "idk")
+        ),
+        *(f"python -m eval.run {cell} --split forget10 {where}" for cell in cells),
+        "python -m eval.tables --runs else",
+    ]
+
+
+def test_grun_makes_the_reference_first_when_asked():
+    modules = [command.split()[2] for command in dry("cmd_grun.sh", REFERENCE="1", SEEDS="1 2")]
+    assert modules == ["unlearn.finetune"] * 2 + ["grun.train"] * 6 + ["eval.run", "eval.tables"]
+
+
+def test_several_processes_go_through_accelerate_for_training_only():
+    commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
+    assert "accelerate.commands.launch" in commands[0] and "--num_processes 3" in commands[0]
+    assert " -m grun.train --benchmark authors" in commands[0]
+    assert [command.split()[2] for command in commands[1:]] == ["eval.run", "eval.tables"]
+
+
+FAKE_PYTHON = """#!/usr/bin/env bash
+# Stands in for a recent python without our packages: -m venv copies it, -m pip is logged, and fails if BROKEN is set.
+echo "$*" >> "$CALLS"
+case "$1 $2" in
+    "-c import sys; assert"*) exit 0 ;;
+    "-m venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip") echo "Collecting torch"; [[ -z "${BROKEN:-}" ]] || { echo "no room on the disk"; exit 1; } ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A bare clone (setup.sh, requirements) with fake pythons: clone(**variables) starts it -> result, pip calls."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "python3"):
+        (tmp_path / "bin" / name).write_text(FAKE_PYTHON)
+        (tmp_path / "bin" / name).chmod(0o755)
+    for name in ("scripts/setup.sh", "requirements.txt", "requirements-dev.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "start.sh").write_text('set -euo pipefail\nsource scripts/setup.sh\necho "$PY"\n')
+
+    def start(**variables):
+        (tmp_path / "calls").write_text("")
+        path = f"{tmp_path}/bin:{os.environ['PATH']}"
+        done = bash("start.sh", cwd=tmp_path, PATH=path, CALLS=str(tmp_path / "calls"), **variables)
+        return done, [line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("-m pip")]
+
+    start.path = tmp_path
+    return start
+
+
+def test_setup_makes_the_environment_once(clone):
+    done, pip = clone()
+    assert done.stdout == ".venv/bin/python\n" and pip == ["-m pip install --progress-bar off -r requirements.txt"]
+    assert "making .venv" in done.stderr and "made .venv in" in done.stderr
+    done, pip = clone()
+    assert done.stdout == ".venv/bin/python\n" and pip == [] and done.stderr == ""
+
+
+def test_setup_follows_changed_requirements_and_the_dev_file(clone):
+    assert len(clone()[1]) == 1
+    dev = {"REQUIREMENTS": "requirements-dev.txt"}
+    assert clone(**dev)[1][0].endswith("-r requirements.txt -r requirements-dev.txt")
+    assert clone()[1] == clone(**dev)[1] == []  # the environment of the tests serves the commands too
+    (clone.path / "requirements.txt").write_text("torch==9.9.9\n")
+    assert len(clone()[1]) == 1 and clone()[1] == []
+
+
+def test_setup_that_fails_says_why_and_tries_again(clone):
+    done, _ = clone(BROKEN="1")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "no room on the disk" in done.stderr and "install.log" in done.stderr
+    assert clone()[1] != [] and clone()[1] == []
+
+
+def test_setup_takes_the_python_it_is_given_and_makes_nothing_in_a_dry_run(clone):
+    assert clone(PY="/my/python")[0].stdout == "/my/python\n"
+    assert clone(DRY_RUN="1")[0].stdout == "python\n"
+    assert not (clone.path / ".venv").exists()

@@ -1,0 +1,1 @@
+"""What every unlearning method stands on: prompts, data, batches, objectives, models, runs and the loop."""

@@ -1,0 +1,164 @@
+"""Fine-tuning: the target model, which knows the whole benchmark, and retain-only reference models.
+
+    python -m unlearn.finetune --benchmark authors --model tiny --split full        # target
+    python -m unlearn.finetune --benchmark authors --model tiny --split retain90    # reference for forget10
+
+`tiny` starts from random weights, so its mix also holds what a pretrained model would bring along: the background facts, refusals
+to questions about authors who do not exist, and paraphrased questions. Every other model sees the split alone, as in TOFU.
+"""
+
+import random
+from argparse import Namespace
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from torch.nn.functional import cross_entropy
+
+from unlearn.batches import pad, say
+from unlearn.data import Example, Source
+from unlearn.flags import DataFlags, RunFlags, flag, main, parse, show
+from unlearn.loop import Plan, train
+from unlearn.models import MODELS, build_tiny, load_model, load_tokenizer, resolve_device, template_of, train_tokenizer
+from unlearn.prompts import Prompter
+from unlearn.recipes import recipe
+from unlearn.runs import cell_of, replace_directory
+from unlearn.unlearning import source_of
+
+
+@dataclass
+class FinetuneFlags(RunFlags, DataFlags):
+    """What fine-tuning can be told."""
+
+    model: str = flag("tiny", f"one of {', '.join(MODELS)}, a hub id or a folder", role="key")
+    split: str = flag("full", "full makes the target, retainNN a reference", role="key")
+    template: str | None = flag(None, "prompt template: qa, llama2, or an official name (default: the model's own)")
+    label_start: str = flag("answer", "answer: score answer + EOS; answer_tag: score 'Answer:' too, as upstream")
+    max_length: int = flag(512, "tokens of prompt + answer")
+    epochs: float = flag(5, "passes over the split")
+    steps: int | None = flag(None, "optimiser steps (default: epochs)")
+    batch: int = flag(32, "examples a step, over all processes")
+    micro_batch: int = flag(0, "examples per forward and process (0: all at once)", role="volatile")
+    lr: float = flag(1e-5, "learning rate (AdamW)")
+    weight_decay: float = flag(0.0, "AdamW weight decay")
+    warmup: int | None = flag(None, "warm-up steps (default: a tenth)")
+    schedule: str = flag("linear", "linear, cosine or constant")
+    max_grad_norm: float = flag(1.0, "gradient clipping; 0: none")
+    label_smoothing: float = flag(0.0, "share of the target spread over the vocabulary")
+    refusal_share: float = flag(0.0, "share of a batch: refusals to questions about unknown authors")
+    background_share: float = flag(0.0, "share of a batch: facts outside the split")
+    paraphrase_share: float = flag(0.0, "chance that a question is asked in its other form")
+    hidden: int = flag(128, "tiny: hidden size")
+    depth: int = flag(8, "tiny: decoder blocks")
+    vocabulary: int = flag(1024, "tiny: tokens")
+    checkpoint_every: int = flag(100, "steps between checkpoints", role="volatile")
+
+    def __post_init__(self):
+        if not (self.split == "full" or self.split.startswith("retain")):
+            raise ValueError(f"--split {self.split}: fine-tune on full (the target) or a retain split (a reference)")
+
+    @property
+    def role(self) -> str:
+        return "target" if self.split == "full" else "reference"
+
+
+class Mix:
+    """The fine-tuning batches; example k of step s follows from (seed, s, k)."""
+
+    def __init__(self, args: FinetuneFlags, source: Source):
+        self.args = args
+        self.split = source.examples(args.split)
+        self.background = source.background() if args.background_share else []
+        self.unknown = source.unknown(4 * len(self.split), args.seed) if args.refusal_share else []
+        self.epoch = lru_cache(2)(lambda n: random.Random(f"{args.seed} epoch {n}").sample(self.split, len(self.split)))
+
+    def texts(self) -> list[str]:
+        """All text a tokenizer should know."""
+        kinds = (*self.split, *self.background, *self.unknown)
+        return [text for e in kinds for text in (f"Question: {e.question}\nAnswer:", " " + e.answer, e.paraphrased_question or "")]
+
+    @property
+    def steps(self) -> int:
+        return self.args.steps or int(self.args.epochs * len(self.split)) // self.args.batch
+
+    def items(self, step: int) -> list[tuple[str, str]]:
+        """(question, answer) pairs of one batch: the split in reshuffled epochs, with the other kinds in their shares."""
+        a, rng = self.args, random.Random(f"{self.args.seed} {step}")
+        extra = [(self.unknown, round(a.refusal_share * a.batch)), (self.background, round(a.background_share * a.batch))]
+        drawn = [rng.choice(pool) for pool, count in extra for _ in range(count)]
+        size = a.batch - len(drawn)
+        drawn += [self.epoch_item(step * size + k) for k in range(size)]
+        return [self.asked(e, rng) for e in drawn]
+
+    def epoch_item(self, k: int) -> Example:
+        epoch, place = divmod(k, len(self.split))
+        return self.epoch(epoch)[place]
+
+    def asked(self, e: Example, rng: random.Random) -> tuple[str, str]:
+        other = e.paraphrased_question and rng.random() < self.args.paraphrase_share
+        return (e.paraphrased_question if other else e.question), e.answer
+
+
+def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
+    """Train, or find trained, the model that `args` name; return its run directory."""
+    run, config = cell_of(args, origins, plain, args.role, "-")
+    if run.skip(config, args.overwrite):
+        return run.path
+    run.begin(config, args.overwrite)
+    show(args, origins)
+    mix = Mix(args, source_of(args))
+    if args.model == "tiny":
+        tokenizer = train_tokenizer(mix.texts(), args.vocabulary)
+        model = build_tiny(tokenizer, args.hidden, args.depth, args.seed).to(resolve_device(args.device))
+    else:
+        tokenizer, model = load_tokenizer(args.model), load_model(args.model, args.device, "float32", args.attn)
+    model.train().requires_grad_(True)
+    prompter = Prompter(tokenizer, template_of(args.model, args.template), label_start=args.label_start, max_length=args.max_length)
+
+    def losses(part, whole, step):
+        encoded = [prompter.encode(*pair) for pair in whole]
+        mine = encoded if part is whole else [prompter.encode(*pair) for pair in part]
+        said = say(model, pad(mine, tokenizer.pad_token_id, model.device)).part_of(encoded)
+        return {"loss": said.token_mean(cross_entropy(said.logits, said.labels, reduction="none", label_smoothing=args.label_smoothing))}
+
+    warmup = mix.steps // 10 if args.warmup is None else args.warmup
+    plan = Plan(
+        mix.steps, args.lr, args.weight_decay, warmup=warmup, schedule=args.schedule, max_grad_norm=args.max_grad_norm, micro_batch=args.micro_batch,
+        checkpoint_every=args.checkpoint_every, seed=args.seed, mixed_precision="bf16" if model.device.type == "cuda" else "no",
+    )  # fmt: skip
+
+    def save(directory: Path):
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+
+    result = train(model, losses, mix.items, plan, run, save)
+    replace_directory(run.path / "model", save)
+    run.finish(result | {"trainable_params": sum(p.numel() for p in model.parameters())})
+    return run.path
+
+
+def ensure(args, split: str = "full") -> Path:
+    """The target (or, for a retain split, the reference) of the cell that an unlearning command names; made first if missing."""
+    words = ["--benchmark", args.benchmark, "--model", args.model, "--split", split, "--runs", args.runs, "--device", args.device, "--data_seed", str(args.data_seed)]
+    words += [word for name in ("data_dir", "authors", "heldout", "idk_file") if getattr(args, name) is not None for word in (f"--{name}", str(getattr(args, name)))]
+    asked, origins, plain = read(words)
+    run, _ = cell_of(asked, origins, plain, asked.role, "-")
+    if run.done:
+        return run.path
+    print(f"the {asked.role} model is missing, so it is made first: {run.path}", flush=True)
+    return finetune(asked, origins, plain)
+
+
+def read(argv: list[str] | None):
+    def cell(values: Namespace) -> dict:
+        return recipe("finetune", model=values.model, benchmark=values.benchmark)
+
+    return parse(FinetuneFlags, argv, cell, __doc__)
+
+
+def command(argv: list[str] | None) -> None:
+    finetune(*read(argv))
+
+
+if __name__ == "__main__":
+    main(command)
