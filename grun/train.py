@@ -10,8 +10,12 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from grun.adapter import POSITION, Adapter, AdapterConfig, fingerprint
+from grun.engine import CachedEngine
 from grun.tuner import GrunTuner, PyveneEngine
+from unlearn.batches import Batch, pad
 from unlearn.finetune import ensure
 from unlearn.flags import flag, identity, main, parse, show
 from unlearn.loop import train
@@ -75,6 +79,20 @@ def read(argv: list[str] | None):
     return parse(GrunFlags, argv, cell, __doc__)
 
 
+def choose_engine(args: GrunFlags, model, adapter: Adapter, sample: Batch):
+    """The engine asked for; the pyvene path, said aloud, where the cached one cannot say what the model says on `sample`."""
+    pyvene = PyveneEngine(model, adapter)
+    if args.engine == "pyvene":
+        return pyvene
+    cached = CachedEngine(model, adapter, args.cache_gb)
+    try:
+        torch.testing.assert_close(cached.say_frozen(sample).nll_sum, pyvene.say_frozen(sample).nll_sum, rtol=1e-4 if model.dtype == torch.float32 else 0.05, atol=1e-3)
+    except Exception as reason:
+        print(f"the cached engine does not fit {type(model).__name__} ({str(reason).splitlines()[0]}); going on with --engine pyvene", flush=True)
+        return pyvene
+    return cached
+
+
 def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     """Train, or find trained, the adapter that `args` name; return its run directory."""
     run, config = cell_of(args, origins, plain, args.objective, args.tuner)
@@ -96,10 +114,8 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     )  # fmt: skip
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)
-    tuner = GrunTuner(model, adapter, PyveneEngine(model, adapter), args.gate_weight, args.gate_loss)
-    losses = Unlearning(args, tuner, prompter, warmup)
-    if args.engine == "cached":
-        tuner.engine = cached_or_pyvene(tuner, losses.batch(losses.encode(pairs.items(0)[:2])["retain"]), args.cache_gb)
+    sample = pad([prompter.encode(item.forget.question, item.forget.answer) for item in pairs.items(0)[:2]], prompter.tokenizer.pad_token_id, model.device)
+    tuner = GrunTuner(model, adapter, choose_engine(args, model, adapter, sample), args.gate_weight, args.gate_loss)
     warmup = max(args.warmup_gate_steps, 0) * (len(layers) if args.warmup_scale == "steps_times_layers" else 1)
     losses = Unlearning(args, tuner, prompter, warmup)
     result = train(adapter.train(), losses, pairs.items, plan_of(args, pairs), run, lambda path: adapter.save(path / "adapter"))

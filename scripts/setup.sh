@@ -27,20 +27,21 @@ for path in sys.stdin.read().split():
 ' 2>/dev/null
 }
 
-# Runs a command with its output in file $1; shows the newest line on one live line (without a terminal: a line every 15 s).
-_watch() {
-    local log=$1 shown=0 status=0 line pid
-    shift
-    "$@" >> "$log" 2>&1 &
+# pip install into .venv with its words in file $1; shows seconds, packages installed so far and what pip is at on one live line
+# (without a terminal: a line every 15 s).
+_install() {
+    local began=$SECONDS shown=0 line pid
+    .venv/bin/python -m pip install --progress-bar off $(printf ' -r %s' $(_requirements)) >> "$1" 2>&1 &
     pid=$!
-    trap "kill $pid" EXIT  # a background command does not hear ctrl-C
+    trap "kill $pid 2>/dev/null" EXIT  # a background command does not hear ctrl-C
     while kill -0 $pid 2>/dev/null; do
-        line=$(printf '%5d s  %s' $SECONDS "$(tail -n 1 "$log")")
+        line=$(printf '%5d s  %3d packages  %s' $(( SECONDS - began )) "$(ls -d .venv/lib/*/site-packages/*.dist-info 2>/dev/null | wc -l)" \
+            "$(grep -E '^[A-Z][a-z]+ing ' "$1" | tail -n 1)")
         if [[ -t 2 ]]; then
             printf '\r\033[K%.*s' $(( ${COLUMNS:-80} - 1 )) "$line" >&2
-        elif (( SECONDS >= shown )); then
+        elif (( SECONDS - began >= shown )); then
             printf '%.120s\n' "$line" >&2
-            shown=$(( SECONDS + 15 ))
+            shown=$(( shown + 15 ))
         fi
         sleep 0.2
     done
@@ -50,22 +51,20 @@ _watch() {
 }
 
 _make_venv() {
-    local python SECONDS=0 log=.venv/install.log
+    local python began=$SECONDS log=.venv/install.log
     for python in python3 python3.11 python3.12 python3.13 python ""; do
         ! _is_recent "$python" || break
     done
     [[ -n $python ]] || { echo "error: no Python from 3.11 on was found; install one or name it: PY=/path/to/python $0" >&2; exit 1; }
-    echo "making .venv with $(command -v "$python") from $(_requirements) (once; takes minutes)" >&2
+    echo "making .venv with $(command -v "$python") from $(_requirements): once, a few minutes" >&2
     rm -f .venv/requirements.sha256
-    echo "python -m venv .venv" > "$log"
-    if ! { _watch "$log" "$python" -m venv .venv \
-        && _watch "$log" .venv/bin/python -m pip install --progress-bar off $(printf ' -r %s' $(_requirements)); }; then
+    if ! { "$python" -m venv .venv > "$log" 2>&1 && _install "$log"; }; then
         tail -n 15 "$log" >&2
         echo "error: .venv could not be made, see $log; the same command tries again" >&2
         exit 1
     fi
     _digest > .venv/requirements.sha256
-    echo "made .venv in $SECONDS s" >&2
+    echo "made .venv in $(( SECONDS - began )) s" >&2
 }
 
 _find_python() {

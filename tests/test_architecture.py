@@ -90,9 +90,9 @@ def test_ascii_only():
 
 
 def test_requirements_are_what_the_code_imports():
-    """Both ways: every package that our code imports is pinned, and every pin is imported somewhere."""
-    pinned = re.findall(r"^([\w.-]+)==[\w.]+$", read(Path("requirements.txt")), re.M)
+    """Both ways: every package that our code imports is pinned, and every pin is imported (two by pandas)."""
+    pinned = set(re.findall(r"^([\w.-]+)==[\w.]+", read(Path("requirements.txt")), re.M)) - {"tabulate", "jinja2"}
     used = {name.split(".")[0] for path in FILES for name in imports(path)} - MAY_IMPORT.keys()
     names = {"sklearn": "scikit-learn"}
     packages = {names.get(name, name.replace("_", "-")) for name in used - sys.stdlib_module_names}
-    assert packages == set(pinned)
+    assert packages == pinned
