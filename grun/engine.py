@@ -9,7 +9,6 @@ from collections import OrderedDict
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
@@ -17,7 +16,7 @@ from transformers import DynamicCache
 from grun.adapter import Adapter
 from grun.suffix import Packed, run_suffixes
 from unlearn.batches import Batch, Said, logits_only_at, pad
-from unlearn.models import blocks
+from unlearn.models import blocks, free_memory
 from unlearn.prompts import Encoded
 
 FREE_SHARE = 0.4  # of the memory free on the model's device, where --cache_gb does not say
@@ -163,8 +162,3 @@ def right_padded(prefixes: list[Tensor]) -> Tensor:
     for b, prefix in enumerate(prefixes):
         out[:, :, b, :, : prefix.shape[3]] = prefix
     return out
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes free on a device."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

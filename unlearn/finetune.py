@@ -19,7 +19,7 @@ from unlearn.batches import pad, say
 from unlearn.data import Example, Source
 from unlearn.flags import DataFlags, RunFlags, flag, main, parse, show
 from unlearn.loop import Plan, train
-from unlearn.models import MODELS, build_tiny, load_model, load_tokenizer, resolve_device, template_of, train_tokenizer
+from unlearn.models import MODELS, build_tiny, load_model, load_tokenizer, mixed_precision, resolve_device, template_of, train_tokenizer
 from unlearn.prompts import Prompter
 from unlearn.recipes import recipe
 from unlearn.runs import cell_of, replace_directory
@@ -69,12 +69,13 @@ class Mix:
         self.args = args
         self.split = source.examples(args.split)
         self.background = source.background() if args.background_share else []
-        self.unknown = source.unknown(4 * len(self.split), args.seed) if args.refusal_share else []
+        self.full = source.examples("full")
+        self.unknown = source.unknown(4 * len(self.full), args.data_seed) if args.refusal_share else []
         self.epoch = lru_cache(2)(lambda n: random.Random(f"{args.seed} epoch {n}").sample(self.split, len(self.split)))
 
     def texts(self) -> list[str]:
-        """All text a tokenizer should know."""
-        kinds = (*self.split, *self.background, *self.unknown)
+        """The text that the tokenizer of a benchmark is trained on: the same for the target and its references, whose losses are compared."""
+        kinds = (*self.full, *self.background, *self.unknown)
         return [text for e in kinds for text in (f"Question: {e.question}\nAnswer:", " " + e.answer, e.paraphrased_question or "")]
 
     @property
@@ -124,7 +125,7 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
     warmup = mix.steps // 10 if args.warmup is None else args.warmup
     plan = Plan(
         mix.steps, args.lr, args.weight_decay, warmup=warmup, schedule=args.schedule, max_grad_norm=args.max_grad_norm, micro_batch=args.micro_batch,
-        checkpoint_every=args.checkpoint_every, seed=args.seed, mixed_precision="bf16" if model.device.type == "cuda" else "no",
+        checkpoint_every=args.checkpoint_every, seed=args.seed, mixed_precision=mixed_precision(model.device),
     )  # fmt: skip
 
     def save(directory: Path):
@@ -139,9 +140,9 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
 
 def ensure(args, split: str = "full") -> Path:
     """The target (or, for a retain split, the reference) of the cell that an unlearning command names; made first if missing."""
-    words = ["--benchmark", args.benchmark, "--model", args.model, "--split", split, "--runs", args.runs, "--device", args.device, "--data_seed", str(args.data_seed)]
-    words += [word for name in ("data_dir", "authors", "heldout", "idk_file") if getattr(args, name) is not None for word in (f"--{name}", str(getattr(args, name)))]
-    asked, origins, plain = read(words)
+    shared = ("benchmark", "model", "runs", "device", "data_seed", "data_dir", "authors", "heldout", "idk_file")
+    values = {"split": split} | {name: getattr(args, name) for name in shared}
+    asked, origins, plain = read([word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))])
     run, _ = cell_of(asked, origins, plain, asked.role, "-")
     if run.done:
         return run.path

@@ -4,6 +4,7 @@ Whatever a step needs follows from (seed, step), so a run that was killed and re
 batch split over micro-batches or processes gives the same gradient as the whole one.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -18,6 +19,8 @@ from tqdm import tqdm
 from transformers import get_scheduler
 
 from unlearn.runs import Run, read_json, replace_directory, require_disk, write_json
+
+PROGRESS_SECONDS = 1 if sys.stderr.isatty() else 20  # a log file is no terminal: a line now and then will do
 
 
 @dataclass
@@ -67,7 +70,7 @@ def train(module: nn.Module, losses, items: Callable[[int], list], plan: Plan, r
     run.rewind_log(start)
     rank, world = accelerator.process_index, accelerator.num_processes
     began, record = time.perf_counter() - seconds, {}
-    bar = tqdm(range(start, plan.steps), initial=start, total=plan.steps, desc=run.path.name, mininterval=1, disable=not accelerator.is_main_process)
+    bar = tqdm(range(start, plan.steps), initial=start, total=plan.steps, desc=run.path.name, mininterval=PROGRESS_SECONDS, disable=not accelerator.is_main_process)
     for step in bar:
         torch.manual_seed(hash((plan.seed, step, rank)))  # dropout masks follow from (seed, step), so a resumed run draws the same
         for group in optimizer.param_groups:

@@ -7,9 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
+
+disable_progress_bar()  # weights load and save in moments here; runs show one progress line of their own
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,10 @@ def template_of(model: str, asked: str | None = None) -> str:
 def resolve_device(asked: str = "auto") -> torch.device:
     """`auto`: this process's CUDA device, else MPS, else CPU."""
     if asked != "auto":
-        device = torch.device(asked)
+        try:
+            device = torch.device(asked)
+        except RuntimeError:
+            raise ValueError(f"--device {asked} is unknown; choose auto, cpu, cuda, cuda:1, mps") from None
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"--device {asked}: this machine has no CUDA device; pass --device cpu or auto")
         return device
@@ -69,6 +76,16 @@ def resolve_dtype(asked: str, device: torch.device) -> torch.dtype:
     if asked not in known:
         raise ValueError(f"--dtype {asked} is unknown; choose one of auto, {', '.join(known)}")
     return known[asked]
+
+
+def mixed_precision(device: torch.device) -> str:
+    """accelerate's word for training on this device: bfloat16 autocast over float32 weights on CUDA, plain float32 elsewhere."""
+    return "bf16" if device.type == "cuda" else "no"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on a device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def weights_of(model: str) -> str:

@@ -8,7 +8,6 @@ Spec: ../shared sections 4.1 and 5; every mean divides by the counts of the whol
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 

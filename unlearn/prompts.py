@@ -39,7 +39,8 @@ class Prompter:
     label_start: `answer` (score answer + EOS) or `answer_tag` (score `Answer:` too, as TOFU's and the baselines' code do)."""
 
     def __init__(self, tokenizer, template: str = "qa", style: str = "finetune", label_start: str = "answer", max_length: int = 512):
-        for name, value, allowed in (("template", template, TEMPLATES), ("prompt_style", style, STYLES), ("label_start", label_start, ("answer", "answer_tag"))):
+        choices = [("template", template, TEMPLATES), ("prompt_style", style, STYLES), ("label_start", label_start, ("answer", "answer_tag"))]
+        for name, value, allowed in choices:
             if value not in allowed:
                 raise ValueError(f"--{name} {value} is unknown; choose one of {', '.join(allowed)}")
         if tokenizer.eos_token_id is None:

@@ -30,9 +30,9 @@ GRUN = [
     # layers 20 25 31; the files label linear/mlp_3 with each other's model (spec 4.1), so this follows the paths, not the comments
     ({"model": "llama3.1-8b"}, {"layers": [20, 25, 31], "gate": "mlp_3"}),
     ({"model": "mistral-7b"}, {"layers": [20, 25, 31], "gate": "linear"}),
-    # 3 steps an epoch need more epochs and a higher rate; the last of 8 layers can change the first answer token alone, and NPO's
-    # weight of 100 swamps the gate loss (feasibility.md, 1b, "Notes on settings")
-    ({"model": "tiny"}, {"epochs": 60, "lr": 1e-2, "layers": [4, 5, 6], "gate": "linear"}),
+    # 3 steps an epoch need more epochs; the last of 8 layers can change the first answer token alone, and NPO's weight of 100 swamps
+    # the gate loss (feasibility.md, 1b). Of the settings tried there and here, this one is best on forget and seen retain
+    ({"model": "tiny"}, {"epochs": 60, "lr": 4e-3, "layers": [3, 4, 5], "gate": "mlp_3"}),
     ({"model": "tiny", "objective": "npo"}, {"forget_weight": 2.0}),
 ]
 

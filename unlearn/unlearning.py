@@ -64,23 +64,21 @@ class UnlearnFlags(RunFlags, DataFlags):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(map(str, allowed))}")
         for name in ("batch", "epochs", "lr", "max_length"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be greater than 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"--{name} {getattr(self, name)}: must be greater than 0, and finite")
         self.retain_loss = self.retain_loss or OBJECTIVES[self.objective].retain
 
 
 def source_of(args: DataFlags) -> Source:
     """The benchmark that the flags name."""
     sizes = {"authors": args.authors, "heldout": args.heldout}
-    return open_source(args.benchmark, data_dir=args.data_dir, data_seed=args.data_seed, idk_file=args.idk_file, **{k: v for k, v in sizes.items() if v is not None})
+    return open_source(args.benchmark, data_dir=args.data_dir, data_seed=args.data_seed, idk_file=args.idk_file, **sizes)
 
 
 def pairs_of(args: UnlearnFlags, source: Source) -> Pairs:
     """The run's batches: forget split, the retain examples an unlearning step may see, the refusals."""
-    return Pairs(
-        source.examples(args.split), source.unlearning_retain(args.split, args.retain_split), source.idk,
-        args.batch, args.seed, args.pairing, args.idk_draw,
-    )  # fmt: skip
+    retain = source.unlearning_retain(args.split, args.retain_split)
+    return Pairs(source.examples(args.split), retain, source.idk, args.batch, args.seed, args.pairing, args.idk_draw)
 
 
 def plan_of(args: UnlearnFlags, pairs: Pairs) -> Plan:
