@@ -4,18 +4,33 @@
 # target and seconds for each GRUN run; finished runs are skipped.
 #
 #   ./cmd_grun.sh                                                    the embedded benchmark, tiny model, three objectives
+#   SEEDS="1 2 3" MODELS=tiny-robust ./cmd_grun.sh --variant grun+   a variant, around its own objective (idk+ul)
 #   BENCHMARK=tofu MODELS="llama3.1-8b mistral-7b" SPLITS="forget05 forget10" ./cmd_grun.sh --rank 8
 #
 # Flags go to `python -m grun.train`. REFERENCE=1 trains the retain-only models first (forget quality needs them); DRY_RUN=1
 # prints the commands; DATA_DIR=folder reads the benchmark's files there; RUNS=folder holds the run directories.
+# SEQUENTIAL="forget10a forget10b forget10c": requests that come one by one, each trained alone, instead of SPLITS; their own table and plot.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
+[[ " $* " != *" --variant "* ]] || : "${LOSSES:=idk+ul}"
 : "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${SPLITS:=forget10}" "${SEEDS:=42}" "${REFERENCE:=0}"
 export BENCHMARK MODELS SPLITS
 
 if [[ $REFERENCE == 1 ]]; then
     SEEDS=42 REFERENCE=1 ./cmd_finetune.sh
+fi
+if [[ -n ${SEQUENTIAL:-} ]]; then
+    for model in $MODELS; do
+        for loss in $LOSSES; do
+            for seed in $SEEDS; do
+                run_py grun.sequential --splits $SEQUENTIAL --benchmark "$BENCHMARK" --model "$model" --objective "$loss" --seed "$seed" \
+                    ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
+            done
+        done
+    done
+    NPROC=1 run_py eval.sequential --benchmark "$BENCHMARK" ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"}
+    exit
 fi
 for model in $MODELS; do
     for split in $SPLITS; do

@@ -1,18 +1,21 @@
-"""One loader for every kind of checkpoint: target, reference, full, LoRA, GRUN. The only place that knows which kinds there are.
+"""One loader for every kind of checkpoint: target, reference, full, LoRA, controls, GRUN. The only place that knows which kinds there are.
 
     with load("runs/authors/tiny/forget10/idk-grun-seed42") as subject:
         subject.say(batch); subject.generate(prompts, 64)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
+from baselines.guards import Guard
 from grun.adapter import Adapter
 from grun.hooks import Attached
+from grun.requests import INDEX, Requests
 from unlearn.batches import Batch, Said, pad_left, say
 from unlearn.models import load_model, load_tokenizer, template_of
 from unlearn.prompts import Prompter
@@ -35,20 +38,30 @@ class Subject:
     @torch.no_grad()
     def say(self, batch: Batch) -> Said:
         """What it says on a batch's scored tokens; an adapter edits each example's last prompt token."""
+        return self.answers(batch)
+
+    def answers(self, batch: Batch) -> Said:
+        """`say`, with gradients."""
         if self.attached is None:
             return say(self.model, batch)
         with self.attached.at(batch.prompts - 1):
             return say(self.model, batch)
 
     @torch.no_grad()
-    def generate(self, prompts: list[list[int]], max_new_tokens: int) -> tuple[list[list[int]], Tensor | None]:
-        """Greedy continuations without EOS, one per prompt, in one left-padded batch; and the gates [L, B] of the prefill, or None."""
+    def generate(self, prompts: list[list[int]], max_new_tokens: int, seed: int | None = None) -> tuple[list[list[int]], Tensor | None]:
+        """Continuations without EOS, one per prompt, in one left-padded batch; and the gates [L, B] of the prefill, or None.
+
+        Greedy, or with a seed: samples at temperature 1 from the whole vocabulary; the global generators are left as they were."""
         tokenizer = self.prompter.tokenizer
         ids, mask = pad_left(prompts, tokenizer.pad_token_id, self.device)
-        out = self.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
-            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        )  # fmt: skip
+        how = {"do_sample": False} if seed is None else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        with torch.random.fork_rng(enabled=seed is not None):  # `generate` takes no generator
+            if seed is not None:
+                torch.manual_seed(seed)
+            out = self.model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, num_beams=1, **how,
+                pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+            )  # fmt: skip
         new = out[:, ids.shape[1] :].tolist()
         ended = [row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row for row in new]
         return ended, self.attached.gates if self.attached else None
@@ -59,19 +72,48 @@ class Subject:
     def __exit__(self, *_) -> None:
         if self.attached:
             self.attached.remove()
+        if isinstance(self.model, PeftModel):
+            self.model.unload()  # the base model is shared
+
+
+@dataclass
+class Guarded(Subject):
+    """A control: a model behind a guard (baselines/guards.py). Its gate is 1 where the guard fires and a refusal is the answer, else 0.
+
+    It has no likelihoods: a prompt that is refused gets one fixed line, and no probability of another answer means anything."""
+
+    guard: Guard = field(kw_only=True)
+
+    def say(self, batch: Batch) -> None:
+        return None
+
+    def generate(self, prompts: list[list[int]], max_new_tokens: int, seed: int | None = None) -> tuple[list[list[int]], Tensor | None]:
+        tokenizer = self.prompter.tokenizer
+        fired = self.guard.fires(self.model, tokenizer, prompts)
+        passed = [prompt for prompt, stopped in zip(prompts, fired.tolist(), strict=True) if not stopped]
+        spoken = iter(super().generate(passed, max_new_tokens, seed)[0] if passed else [])
+        refusals = [tokenizer(self.guard.refusal(prompt), add_special_tokens=False)["input_ids"] for prompt in prompts]
+        texts = [refusal if stopped else next(spoken) for refusal, stopped in zip(refusals, fired.tolist(), strict=True)]
+        return texts, fired.float()[None]
 
 
 @lru_cache(1)
-def base(source: str, device: str, dtype: str, attn: str) -> nn.Module:
+def base(source: str, device: str, dtype: str, attn: str, quant: str = "no") -> nn.Module:
     """The last base model asked for: the adapters of one target follow each other, and share it."""
-    return load_model(source, device, dtype, attn)
+    return load_model(source, device, dtype, attn, quant)
 
 
-def load(run: str | Path, device: str = "auto", dtype: str = "auto", attn: str = "auto") -> Subject:
-    """Open a finished run, or any hub id or model folder, for evaluation.
+def load(run: str | Path, device: str = "auto", dtype: str = "auto", attn: str = "auto", own: bool = False) -> Subject:
+    """Open a finished run, a stack of requests, or any hub id or model folder, for evaluation.
+
+    own: whole (LoRA merged) and shared with nobody, to be changed.
 
     Raises `ValueError` when the directory holds no checkpoint, or one of another base model."""
     path = Path(run)
+    if (path / INDEX).exists():
+        stack = Requests(path)
+        model = base(stack.base["id"], device, dtype, attn)
+        return Subject(path.name, model, Prompter(load_tokenizer(stack.base["id"]), **stack.prompt), stack.attach(model))
     if not (path / "config.json").exists() or "objective" not in read_json(path / "config.json"):
         return Subject(str(run), load_model(str(run), device, dtype, attn), Prompter(load_tokenizer(str(run)), template_of(str(run))))
     config = Run(path).config
@@ -81,9 +123,16 @@ def load(run: str | Path, device: str = "auto", dtype: str = "auto", attn: str =
         load_tokenizer(asked.get("tokenizer") or target), template_of(config["model"], asked["template"]),
         asked.get("prompt_style", "finetune"), max_length=asked["max_length"],
     )  # fmt: skip
-    if (path / "adapter").exists():
-        model = base(target, device, dtype, attn)
-        return Subject(path.name, model, prompter, Attached(model, Adapter.load(model, path / "adapter")))
     if (path / "model").exists():
         return Subject(path.name, load_model(str(path), device, dtype, attn), prompter)
-    raise ValueError(f"{path} holds neither adapter/ nor model/; delete it and run its training command again")
+    if own:
+        base.cache_clear()
+    model = (load_model if own else base)(target, device, dtype, attn, asked.get("quant", "no"))
+    if (path / "lora").exists():
+        tuned = PeftModel.from_pretrained(model, path / "lora").eval()
+        return Subject(path.name, tuned.merge_and_unload() if own else tuned, prompter)
+    if (path / "guard").exists():
+        return Guarded(path.name, model, prompter, guard=Guard.load(path))
+    if (path / "adapter").exists():
+        return Subject(path.name, model, prompter, Attached(model, Adapter.load(model, path / "adapter")))
+    raise ValueError(f"{path} holds neither adapter/, guard/, lora/ nor model/; delete it and run its training command again")

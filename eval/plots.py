@@ -1,24 +1,30 @@
-"""Gate values of every gated run, per gated layer: written to runs/tables/gates.png.
+"""Two pictures from the per-example rows, without a model: runs/tables/gates.png and runs/tables/forget_quality.png.
 
     python -m eval.plots                                every benchmark with TOFU's sets
     python -m eval.plots --runs runs --benchmark tofu
 
-One panel per (run, forget split); in it, for each gated layer, one strip of dots per evaluation set, a dot an example.
-Above each strip stands the share of its gates that are open (> .5): wanted are 100 % on forget, however a question is
-phrased, and 0 % on retain, whether the gate was trained on it or not (held-out). Needs no model.
+gates            one panel per (run, forget split); in it, for each gated layer, one strip of dots per evaluation set, a dot an example.
+                 Above each strip stands the share of its gates that are open (> .5): wanted are 100 % on forget, however a question is
+                 phrased, and 0 % on retain, whether the gate was trained on it or not (held-out)
+forget_quality   one panel per (benchmark, model, forget split); in it, for each run, the share of forget rows whose truth ratio is at most x.
+                 Forget quality asks whether a run's curve could be the retain-only model's, D is the widest gap between the two
 """
 
 import argparse
 import math
 import os
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
-from eval.summary import BENCHMARKS, column, evaluations, has, read_rows
+from eval import metrics
+from eval.summary import BENCHMARKS, column, evaluations, has, read_rows, wrong_nll
+from eval.tables import belongs
 from unlearn.flags import main
+from unlearn.runs import read_json
 
 matplotlib.use("Agg")  # before pyplot: no display is needed
 from matplotlib import pyplot as plt  # noqa: E402
@@ -77,7 +83,7 @@ def draw(axes, layers: list[str], gates: dict[str, np.ndarray]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plot(runs: str | Path, benchmarks=BENCHMARKS) -> Path | None:
+def plot_gates(runs: str | Path, benchmarks=BENCHMARKS) -> Path | None:
     """Draw all panels into <runs>/tables/gates.png and return its path; None if no evaluated run has gates."""
     panels = gated(runs, benchmarks)
     if not panels:
@@ -101,12 +107,75 @@ def plot(runs: str | Path, benchmarks=BENCHMARKS) -> Path | None:
         if any(name in gates for _, _, gates in panels)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8, frameon=False)
-    path = Path(runs) / "tables" / "gates.png"
+    return save(figure, Path(runs) / "tables" / "gates.png")
+
+
+def save(figure, path: Path) -> Path:
+    """Write the figure whole or not at all, and close it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     figure.savefig(temporary, dpi=160, format="png")
     plt.close(figure)
     return temporary.replace(path)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's truth ratios, as log R [N], and its summary, for the forget quality."""
+
+    name: str
+    objective: str
+    ratios: np.ndarray
+    summary: dict
+
+
+def curves(runs: str | Path, benchmarks=BENCHMARKS) -> dict[str, list[Curve]]:
+    """"benchmark, model, split" -> the curves of its runs, target and reference first."""
+    panels: dict[str, list[Curve]] = {}
+    for run, folders in evaluations(runs, benchmarks):
+        config = run.config
+        for folder in (folder for folder in folders if belongs(config, folder.name)):
+            ratios = log_ratios(folder)
+            if ratios is not None:
+                summary = read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
+                title = ", ".join((config.get("place") or config["benchmark"], config["model"], folder.name))
+                panels.setdefault(title, []).append(Curve(run.path.name, config["objective"], ratios, summary))
+    order = {"target": 0, "reference": 1}
+    return {title: sorted(found, key=lambda curve: (order.get(curve.objective, 2), curve.name)) for title, found in sorted(panels.items())}
+
+
+def log_ratios(folder: Path) -> np.ndarray | None:
+    """log R of the forget rows, geometric form [N]; None where they have no likelihoods."""
+    rows = read_rows(folder)["forget"]
+    if not has("forget", rows, "paraphrase_nll") or not has("forget", rows, "perturbed_nll"):
+        return None
+    return metrics.log_truth_ratio(column("forget", rows, "paraphrase_nll"), wrong_nll("forget", rows))
+
+
+def plot_forget_quality(runs: str | Path, benchmarks=BENCHMARKS) -> Path | None:
+    """Draw all panels into <runs>/tables/forget_quality.png and return its path; None without an evaluated run."""
+    panels = curves(runs, benchmarks)
+    if not panels:
+        return None
+    figure, grid = plt.subplots(len(panels), 1, figsize=(8.5, 0.7 + 3.1 * len(panels)), squeeze=False, layout="constrained")
+    for axes, (title, found) in zip(grid.flat, panels.items(), strict=True):
+        colours = iter(plt.get_cmap("tab20")(np.arange(0, 40, 2) % 21))
+        for curve in found:
+            colour, width, dash = {"target": ("0.55", 1.8, "--"), "reference": ("black", 2.2, "-")}.get(curve.objective, (None, 1.3, "-"))
+            axes.ecdf(curve.ratios, color=next(colours, "0.7") if colour is None else colour, linewidth=width, linestyle=dash, label=legend(curve))
+        axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.supylabel("share of forget rows", fontsize=8)
+    figure.supxlabel("log truth ratio: left of 0 the true answer is likelier than the wrong ones", fontsize=8)
+    return save(figure, Path(runs) / "tables" / "forget_quality.png")
+
+
+def legend(curve: Curve) -> str:
+    p, gap = (curve.summary.get(key) for key in ("forget_quality", "forget_quality_statistic"))
+    return curve.name if p is None or curve.objective == "reference" else f"{curve.name}\np = {p:.2g}, D = {gap:.2f}"
 
 
 def command(argv: list[str] | None) -> None:
@@ -115,10 +184,9 @@ def command(argv: list[str] | None) -> None:
     parser.add_argument("--runs", default="runs", help="folder of all run directories")
     parser.add_argument("--benchmark", nargs="+", default=list(BENCHMARKS), choices=BENCHMARKS)
     args = parser.parse_args(argv)
-    path = plot(args.runs, args.benchmark)
-    print(
-        f"written: {path}" if path else f"no evaluated run under {args.runs} has gates, so none are plotted", flush=True
-    )
+    for draw_all, lack in ((plot_gates, "has gates, so none are plotted"), (plot_forget_quality, "has truth ratios, so none are plotted")):
+        path = draw_all(args.runs, args.benchmark)
+        print(f"written: {path}" if path else f"no evaluated run under {args.runs} {lack}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,65 +18,15 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from eval.metrics import DEFAULT_TRUTH_RATIO, FORGET_FALLS
-from eval.summary import BENCHMARKS, FORGET_SETS, SETS, evaluations, retain_of
+from eval import aggregates
+from eval.columns import DIRECTION, DOWN, KEY, NEAR, PLUS_MINUS, SECTION, UP, groups, metric_columns
+from eval.metrics import FORGET_FALLS
+from eval.places import retain_of
+from eval.summary import BENCHMARKS, OPTION_KEYS, Options, evaluations
 from unlearn.flags import main
 from unlearn.runs import read_json, write_text
 
-KEY = ["benchmark", "model", "split", "objective", "tuner", "variant"]
-SECTION = KEY[:3]
 ORDER = {"target": 0, "reference": 1}  # the untouched and the retain-only model come before all methods
-GRUN_SETS = ("forget", "retain", "real_authors", "world_facts")  # the columns of GRUN's tables, in its order
-OPEN = {name: "heldout_gate_fpr" if name == "heldout" else f"{name}_gate_open" for name in SETS}
-UP, DOWN, PLUS_MINUS = "\u2191", "\u2193", "\u00b1"
-DIRECTION = (  # which way a good unlearned model lies; the forget truth ratio also depends on its variant
-    {f"{name}_{metric}": DOWN if name in FORGET_SETS else UP for name in SETS for metric in ("rouge", "prob")}
-    | {f"{name}_truth_ratio": UP for name in SETS}
-    | {key: UP if name in FORGET_SETS else DOWN for name in SETS for key in (f"{name}_gate", OPEN[name])}
-    | {"model_utility": UP, "forget_quality": UP, "forget_quality_log10p": UP}
-    | {"trainable_params": DOWN, "train_seconds": DOWN}
-)
-
-
-def metric_columns(layers: int) -> list[str]:
-    """csv columns after KEY and `seeds`; `<set>_gate_<i>` is the mean gate of the i-th of `layers` gated layers."""
-    return [
-        *(f"{name}_{metric}" for name in GRUN_SETS for metric in ("rouge", "prob", "truth_ratio")),
-        *("forget_paraphrased_rouge", "forget_paraphrased_prob"),
-        *(f"{name}_gate_{i}" for name in SETS for i in range(1, layers + 1)),
-        *(OPEN[name] for name in SETS if name != "heldout"),
-        *("heldout_prob", "heldout_truth_ratio", "heldout_rouge", "heldout_gate_fpr"),
-        *("model_utility", "forget_quality", "trainable_params", "train_seconds"),
-        *("forget_quality_log10p", "forget_quality_statistic"),
-    ]
-
-
-def groups(truth_ratio: str) -> dict[str, dict[str, str]]:
-    """Columns of the readable tables: heading -> label -> csv column; `<set>_gate` stands for all its layers."""
-
-    def over_sets(template: str) -> dict[str, str]:
-        return {name.partition("_")[0]: template.format(name) for name in GRUN_SETS}
-
-    def within(name: str, **more: str) -> dict[str, str]:
-        answers = {"ROUGE-L": f"{name}_rouge", "prob": f"{name}_prob"}
-        return answers | more | {"gate": f"{name}_gate", "gate > .5": OPEN[name]}
-
-    return {
-        "ROUGE-L": over_sets("{}_rouge"),
-        "prob": over_sets("{}_prob"),
-        f"truth ratio ({truth_ratio})": over_sets("{}_truth_ratio"),
-        "gate": over_sets("{}_gate"),
-        "gate > .5": over_sets("{}_gate_open"),
-        "paraphrased forget": within("forget_paraphrased"),
-        "held-out retain": within("heldout", **{"truth ratio": "heldout_truth_ratio"}),
-        "": {
-            "model utility": "model_utility",
-            "forget quality": "forget_quality",
-            "log10 p": "forget_quality_log10p",
-            "trainable": "trainable_params",
-            "train s": "train_seconds",
-        },
-    }
 
 
 def belongs(config: dict, split: str) -> bool:
@@ -86,11 +36,11 @@ def belongs(config: dict, split: str) -> bool:
     return config["split"] == (retain_of(split) if config["objective"] == "reference" else split)
 
 
-def collect(runs: str | Path, benchmarks=BENCHMARKS) -> tuple[pd.DataFrame, str, list[str]]:
-    """One row per evaluated (run, split), the truth ratio they share, and the finished runs without an evaluation.
+def collect(runs: str | Path, benchmarks=BENCHMARKS) -> tuple[pd.DataFrame, Options, list[str]]:
+    """One row per evaluated (run, split), the options they share, and the finished runs without an evaluation.
 
-    Raises `ValueError` when nothing was evaluated, when summaries differ in their truth ratio, and when two directories
-    hold the same run."""
+    Raises `ValueError` when nothing was evaluated, when summaries differ in their truth ratio or another option, and when two
+    directories hold the same run."""
     records, unevaluated = [], []
     for run, folders in evaluations(runs, benchmarks):
         config = run.config
@@ -109,11 +59,14 @@ def collect(runs: str | Path, benchmarks=BENCHMARKS) -> tuple[pd.DataFrame, str,
     twice = frame[frame.duplicated([*KEY, "seed"], keep=False)]
     if len(twice):
         raise ValueError(f"these directories hold the same run, keep one: {', '.join(twice['run'])}")
-    variants = sorted(frame["truth_ratio_variant"].unique())
-    if len(variants) > 1:
-        fix = f"python -m eval.summary --runs {runs} --truth_ratio {DEFAULT_TRUTH_RATIO}"
-        raise ValueError(f"the summaries mix the truth ratios {', '.join(variants)}; make them one: {fix}")
-    return frame, variants[0], unevaluated
+    found = {}
+    for option, column in OPTION_KEYS.items():
+        values = sorted(frame[column].dropna().unique()) if column in frame else []
+        if len(values) > 1:
+            fix = f"python -m eval.summary --runs {runs} --{option} {getattr(Options, option)}"
+            raise ValueError(f"the summaries mix the {option.replace('_', ' ')}s {', '.join(values)}; make them one: {fix}")
+        found |= {option: values[0]} if values else {}
+    return frame, Options(**found), unevaluated
 
 
 def flatten(summary: dict) -> dict:
@@ -141,7 +94,8 @@ def average(frame: pd.DataFrame) -> pd.DataFrame:
     mean = by_key[columns].agg(lambda cells: cells.mean(skipna=False))
     error = by_key[columns].agg(lambda cells: cells.sem(skipna=False))
     half = error.mul(stats.t.ppf(0.975, count - 1), axis=0).add_suffix("_ci95")
-    table = pd.concat([count.rename("seeds"), mean, half], axis=1).reset_index()
+    warned = frame.reindex(columns=[*KEY, "warning"]).groupby(KEY, sort=False)["warning"].agg(lambda said: "; ".join(sorted(set(said.dropna()))))
+    table = pd.concat([count.rename("seeds"), mean, warned, half], axis=1).reset_index()
     table["rank"] = table["objective"].map(ORDER).fillna(len(ORDER))
     return table.sort_values([*SECTION, "rank", *KEY[3:]], ignore_index=True).drop(columns="rank")
 
@@ -155,15 +109,15 @@ def cell(row: pd.Series, column: str) -> str:
         return "-"
     if column == "trainable_params":
         return f"{mean:,.0f}"
-    places = ".1f" if column == "train_seconds" else ".1e" if column == "forget_quality" and mean < 0.001 else ".3f"
+    places = ".1f" if column in ("train_seconds", "privleak") else ".1e" if column == "forget_quality" and mean < 0.001 else ".3f"
     interval = "" if pd.isna(half) else PLUS_MINUS + f"{half:{places}}".removeprefix("0")
     return f"{mean:{places}}{interval}"
 
 
 def method(row: pd.Series) -> str:
-    """The row's name, as in its run directory: objective[-tuner][-variant]."""
+    """The row's name, as in its run directory: objective[-tuner][-variant]; (!) where there is a warning about it."""
     name = "-".join(part for part in (row["objective"], row["tuner"].strip("-"), row["variant"]) if part)
-    return name if row["seeds"] == 1 else f"{name} ({row['seeds']} seeds)"
+    return name + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "") + (" (!)" if row.get("warning") else "")
 
 
 def readable(table: pd.DataFrame, truth_ratio: str) -> pd.DataFrame:
@@ -181,19 +135,27 @@ def readable(table: pd.DataFrame, truth_ratio: str) -> pd.DataFrame:
     return pd.DataFrame(cells, index=[method(row) for row in rows])
 
 
-def notes(table: pd.DataFrame, truth_ratio: str, unevaluated: list[str]) -> list[str]:
-    """What a reader must know, then what the tables lack."""
+def notes(table: pd.DataFrame, options: Options, unevaluated: list[str]) -> list[str]:
+    """What a reader must know, then warnings, then what the tables lack."""
+    fluency = "fluency (classifier)" if table["fluency"].notna().any() else "fluency (ours)"
     lines = [
-        f"{UP} higher is better, {DOWN} lower. Truth ratio: {truth_ratio}. real: real authors; world: world facts. "
-        "gate: mean over the examples, one number per gated layer; gate > .5: share of the last gated layer's gates. "
-        "Forget quality: p of a Kolmogorov-Smirnov test against the retain-only model. "
+        f"{UP} higher is better, {DOWN} lower, {NEAR} near the retain-only model's (PrivLeak: near 0). Truth ratio: {options.truth_ratio}. real: real authors; "
+        "world: world facts. gate: mean over the examples, one number per gated layer; gate > .5: share of the last gated layer's gates. "
+        "Forget quality: p of a Kolmogorov-Smirnov test against the retain-only model. ES: extraction strength, EM: exact memorisation, of the "
+        "forget set; membership: forget set against questions that no model saw, 1: recognised, .5: not. "
+        f"{capital(aggregates.formula(options.privacy_score, fluency))}. "
         f"x{PLUS_MINUS}h: mean over seeds, half-width of its 95 % interval. -: not measured."
     ]
+    lines += [f"WARNING, {', '.join(row[name] for name in SECTION)}, {method(row)}: {row['warning']}." for _, row in table.iterrows() if row["warning"]]
     for key, part in table.groupby(SECTION, sort=False):
         lines += [f"No evaluated {name} for {', '.join(key)}." for name in ORDER if name not in set(part["objective"])]
     if unevaluated:
         lines.append(f"Finished but not evaluated: {', '.join(unevaluated)}.")
     return lines
+
+
+def capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def terminal(parts: dict[str, pd.DataFrame], width: int) -> str:
@@ -235,18 +197,18 @@ def latex(parts: dict[str, pd.DataFrame], caption: str) -> str:
         words = f"{title}. {caption}".replace("%", "\\%").replace("_", "\\_")
         lines += ["\\begin{sidewaystable}\\centering", f"\\caption{{{words}}}", "\\resizebox{\\linewidth}{!}{%"]
         lines += [f"{body.rstrip()}}}", "\\end{sidewaystable}"]
-    symbols = {UP: "$\\uparrow$", DOWN: "$\\downarrow$", PLUS_MINUS: "$\\pm$", ">": "$>$"}
+    symbols = {UP: "$\\uparrow$", DOWN: "$\\downarrow$", NEAR: "$\\approx$", PLUS_MINUS: "$\\pm$", ">": "$>$", "|": "$|$"}
     return "\n".join(lines).translate(str.maketrans(symbols))
 
 
 def tabulate(runs: str | Path, benchmarks=BENCHMARKS, width: int = 120) -> str:
     """Write the three files into <runs>/tables and return the same as text for a terminal of `width` characters."""
-    frame, truth_ratio, unevaluated = collect(runs, benchmarks)
+    frame, options, unevaluated = collect(runs, benchmarks)
     table = average(frame)
-    parts = {", ".join(key): readable(part, truth_ratio) for key, part in table.groupby(SECTION, sort=False)}
-    text = notes(table, truth_ratio, unevaluated)
+    parts = {", ".join(key): readable(part, options.truth_ratio) for key, part in table.groupby(SECTION, sort=False)}
+    text = notes(table, options, unevaluated)
     means = [name for name in table if not name.endswith("_ci95")]
-    csv = table[means].assign(truth_ratio_variant=truth_ratio).join(table.drop(columns=means))
+    csv = table[means].assign(truth_ratio_variant=options.truth_ratio).join(table.drop(columns=means))
     out = Path(runs) / "tables" / "tofu"
     write_text(out.with_suffix(".csv"), csv.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
     write_text(out.with_suffix(".md"), "\n\n".join([markdown(parts), *text]) + "\n")

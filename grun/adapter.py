@@ -1,11 +1,11 @@
 """The adapter: GRUN's trained numbers, one gated LoReFT edit per layer, as a small folder.
 
     adapter.safetensors    per layer: rotate_layer [d, r], weight [r, d], bias [r], gate_func.* (float32)
-    adapter.json           base model (id, revision, fingerprint), layers, rank, gate, position rule, prompt, recipe
+    adapter.json           base model (id, revision, fingerprint), layers, rank, gate, position rule, prompt, recipe, sha256 of the above
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -13,12 +13,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from grun.metric_gate import MetricGate
+from grun.reach import Choices
 from pyvene_custom import GATES, LoreftIntervention
 from unlearn.models import blocks, check_layers, hidden_size
 from unlearn.runs import read_json, replace_directory, write_json
 
-FORMAT = 1
+FORMAT = 2  # 1 had no sha256 and a fingerprint of its own, and is still read
 POSITION = "last_prompt_token"
+DTYPES = ("float32", "bfloat16")
+CONFIG, WEIGHTS = "adapter.json", "adapter.safetensors"
+QUANTISED = "quantised"  # in a fingerprint: its matrices are packed and cannot be compared
+SMALLEST = 2.0**-10  # float16 and bfloat16 agree on bfloat16 numbers from here on
+ORTHONORMAL = 1e-3  # largest entry of |R^T R - I| from which training may go on
 
 
 @dataclass(frozen=True)
@@ -34,29 +41,35 @@ class AdapterConfig:
     base: dict = field(default_factory=dict)
     prompt: dict = field(default_factory=dict)
     recipe: dict = field(default_factory=dict)
+    reach: dict = field(default_factory=dict)  # GRUN+: what `grun.reach.Choices` is told
     format: int = FORMAT
 
 
 class Adapter(nn.Module):
     """h' = h + sigmoid(G(h)) R (W h + b - R^T h) at the last prompt token, on the output of each listed decoder block.
 
-    Initial weights follow from `seed`; the global generators are left alone. Raises `ValueError` on an unknown gate, a layer the
-    model does not have, or a rank beyond the hidden size."""
+    Initial weights follow from `seed`; the global generators are left alone. frozen: R is kept as plain numbers, which is all that use
+    needs (training needs a d x d basis per layer besides). Raises `ValueError` on an unknown gate, a layer the model does not have,
+    or a rank beyond the hidden size."""
 
-    def __init__(self, model: nn.Module, config: AdapterConfig, seed: int = 0):
+    def __init__(self, model: nn.Module, config: AdapterConfig, seed: int = 0, frozen: bool = False):
         super().__init__()
         if config.gate not in ("none", *GATES):
             raise ValueError(f"--gate {config.gate} is unknown; choose one of none, {', '.join(GATES)}")
+        if config.dtype not in DTYPES:
+            raise ValueError(f"the dtype {config.dtype!r} of an adapter is unknown; it is one of {', '.join(DTYPES)}")
         layers = check_layers(config.layers, len(blocks(model)))
         width = hidden_size(model)
         if not 1 <= config.rank <= width:
             raise ValueError(f"--rank {config.rank}: must be between 1 and this model's hidden size, {width}")
-        self.config = config
-        gate = None if config.gate == "none" else config.gate
+        self.config, self.choices = config, Choices(**config.reach)
+        self.door: MetricGate | None = None  # a gate in closed form, fitted once
+        gate, dtype = None if config.gate == "none" else config.gate, getattr(torch, config.dtype)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            units = {str(layer): LoreftIntervention(width, config.rank, gate, config.gate_bias, getattr(torch, config.dtype)) for layer in layers}
-        self.edits = nn.ModuleDict(units).to(next(model.parameters()).device)
+            self.edits = nn.ModuleDict({str(layer): LoreftIntervention(width, config.rank, gate, config.gate_bias, dtype, frozen=frozen) for layer in layers})
+        for layer, edit in self.edits.items():
+            edit.to(next(blocks(model)[int(layer)].parameters()).device)
 
     @property
     def layers(self) -> list[int]:
@@ -67,48 +80,145 @@ class Adapter(nn.Module):
         """2 d r + r + |G| per layer (spec 3.1)."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of all its numbers, a training basis included."""
+        return sum(t.numel() * t.element_size() for t in (*self.parameters(), *self.buffers()))
+
     def edit(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor | None]:
         """h [..., d] -> (h' [..., d], gate logits [...] float32 or None)."""
         return self.edits[str(layer)].edit(h)
 
+    def change(self, layer: int, h: Tensor) -> tuple[Tensor, Tensor | None]:
+        """h [..., d] -> (h' - h [..., d] float32, gate logits [...] float32 or None); moves to h's device if it is elsewhere."""
+        unit = self.edits[str(layer)]
+        if unit.learned_source.weight.device != h.device:
+            unit.to(h.device)
+        return unit.change(h)
+
     def save(self, directory: str | Path) -> None:
         """Write the folder whole or not at all."""
         tensors = {f"{layer}.{name}": value.contiguous().cpu() for layer, edit in self.edits.items() for name, value in edit.state_dict().items()}
-
-        def write(temporary: Path):
-            save_file(tensors, temporary / "adapter.safetensors")
-            write_json(temporary / "adapter.json", asdict(self.config))
-
-        replace_directory(directory, write)
+        if self.door is not None:
+            tensors |= {f"door.{self.door.layer}.{name}": value.contiguous().cpu() for name, value in self.door.state_dict().items()}
+        write_folder(directory, self.config, tensors)
 
     @classmethod
-    def load(cls, model: nn.Module, directory: str | Path) -> "Adapter":
-        """Read a folder for `model`. Raises `ValueError` for a folder that is not one, a newer format, damage, or another base model."""
-        directory = Path(directory)
-        if not (directory / "adapter.json").exists():
-            raise ValueError(f"{directory} holds no adapter.json; give the `adapter` folder of a finished GRUN run")
-        stored = read_json(directory / "adapter.json")
-        if stored.get("format") != FORMAT:
-            raise ValueError(f"{directory} has adapter format {stored.get('format')}; this version reads {FORMAT}: update the repository")
-        config = AdapterConfig(**stored)
-        kept, found = config.base.get("fingerprint"), fingerprint(model)
-        if kept != found:
+    def load(cls, model: nn.Module, directory: str | Path, trainable: bool = False) -> "Adapter":
+        """Read a folder for `model`, frozen, or to go on training with. Raises `ValueError` as `read_folder` does, for another base
+        model, and for numbers that do not fit."""
+        config, tensors = read_folder(directory)
+        kept, found = config.base.get("fingerprint"), fingerprint(model) if config.format > 1 else fingerprint_1(model)
+        if not same_base(kept, found):
             raise ValueError(f"{directory} belongs to the base model {config.base.get('id')} (fingerprint {kept}), not to this one ({found})")
-        adapter = cls(model, config)
+        return cls.of(model, config, tensors, trainable, str(directory))
+
+    @classmethod
+    def of(cls, model: nn.Module, config: AdapterConfig, tensors: dict[str, Tensor], trainable: bool = False, name: str = "the adapter") -> "Adapter":
+        """The adapter of these numbers. Raises `ValueError` where they do not fit `config`, or are to be trained on and R is not orthonormal."""
+        adapter = cls(model, config, frozen=not trainable)
         try:
-            tensors = load_file(directory / "adapter.safetensors")
             for layer, edit in adapter.edits.items():
-                mine = {name.removeprefix(f"{layer}."): value for name, value in tensors.items() if name.startswith(f"{layer}.")}
-                edit.load_state_dict(mine)
-        except (SafetensorError, FileNotFoundError, RuntimeError) as error:
-            raise ValueError(f"{directory}/adapter.safetensors is damaged or does not fit its adapter.json: {str(error).splitlines()[0]}") from None
+                edit.load_state_dict({key.removeprefix(f"{layer}."): value for key, value in tensors.items() if key.startswith(f"{layer}.")})
+            adapter.door = MetricGate.from_tensors(tensors)
+            if (adapter.door is None) == (adapter.choices.fit == "metric"):
+                raise ValueError("a gate in closed form needs its numbers, and only such a gate has them")
+            adapter.door = adapter.door and adapter.door.to(next(model.parameters()).device)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{name}: the weights do not fit {CONFIG}: {str(error).splitlines()[-1].strip()}") from None
+        if trainable:
+            off = max(distance_to_orthonormal(edit.rotation()) for edit in adapter.edits.values())
+            if off > ORTHONORMAL:
+                raise ValueError(f"{name} can be used but not trained on: R is not orthonormal (|R^T R - I| up to {off:.2g})")
+            return adapter
         return adapter.requires_grad_(False).eval()
 
 
+def write_folder(directory: str | Path, config: AdapterConfig, tensors: dict[str, Tensor]) -> None:
+    """Write an adapter folder whole or not at all."""
+
+    def write(temporary: Path):
+        save_file(tensors, temporary / WEIGHTS)
+        write_json(temporary / CONFIG, asdict(config) | {"sha256": sha256(temporary / WEIGHTS)})
+
+    replace_directory(directory, write)
+
+
+def read_config(directory: str | Path) -> tuple[AdapterConfig, str | None]:
+    """adapter.json and the sha256 it names (format 1 names none). Raises `ValueError` for a folder that is no adapter, a newer format, and
+    missing or unknown keys."""
+    path = Path(directory) / CONFIG
+    if not path.exists():
+        raise ValueError(f"{directory} holds no {CONFIG}; give the `adapter` folder of a finished GRUN run")
+    stored = read_json(path)
+    found = stored.get("format") if isinstance(stored, dict) else None
+    if found not in range(1, FORMAT + 1):
+        raise ValueError(f"{directory} has adapter format {found}; this version reads up to {FORMAT}: update the repository")
+    allowed = {f.name for f in fields(AdapterConfig)} | {"sha256"}
+    needed = {"layers", "base", "format"} | ({"sha256"} if found > 1 else set())
+    for names, problem in ((needed - stored.keys(), "is missing"), (stored.keys() - allowed, "is no key of an adapter")):
+        if names:
+            raise ValueError(f"{path} is damaged: {min(names)} {problem}")
+    digest = stored.pop("sha256", None)
+    return AdapterConfig(**stored), digest
+
+
+def read_folder(directory: str | Path) -> tuple[AdapterConfig, dict[str, Tensor]]:
+    """Settings and numbers of an adapter folder, without a model. Raises `ValueError` as `read_config` does, and for changed or broken weights."""
+    config, digest = read_config(directory)
+    weights = Path(directory) / WEIGHTS
+    if not weights.exists():
+        raise ValueError(f"{weights} is missing: the adapter is incomplete")
+    if digest and sha256(weights) != digest:
+        raise ValueError(f"{weights} is damaged or was changed: its sha256 is not the one in {CONFIG}")
+    try:
+        return config, load_file(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{weights} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def distance_to_orthonormal(rotation: Tensor) -> float:
+    """max |R^T R - I| of R [d, r]."""
+    return float((rotation.T @ rotation - torch.eye(rotation.shape[1], device=rotation.device)).abs().max())
+
+
 def fingerprint(model: nn.Module) -> str:
-    """16 hex digits over names, shapes and the first 32 numbers (float32) of every weight: tells base models apart, cheaply."""
+    """Two groups of 12 hex digits that tell base models apart, cheaply: over vectors and embeddings, and over the other matrices.
+
+    Each covers names, shapes and 32 numbers spread over every weight, as bfloat16 and without the smallest, so that a checkpoint loaded as
+    float32 or bfloat16 (or float16, unless it was made in float32) has one fingerprint. A quantised model packs its matrices: `quantised`."""
+    embeddings = {id(p) for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None for p in module.parameters()}
+    soft, hard = hashlib.sha256(), hashlib.sha256()
+    packed = bool(getattr(model, "is_quantized", False))
+    for name, weight in model.named_parameters():
+        if weight.is_meta:
+            raise ValueError(f"{name} is not in memory (offloaded), so the base model cannot be recognised; load it on devices alone")
+        digest = soft if weight.dim() == 1 or id(weight) in embeddings else hard
+        if packed and digest is hard:
+            continue
+        numbers = weight.detach().flatten()[:: max(1, weight.numel() // 32)][:32].float().cpu()
+        numbers = torch.where(numbers.abs() < SMALLEST, 0.0, numbers).bfloat16().float()
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        digest.update(numbers.numpy().tobytes())
+    return f"{soft.hexdigest()[:12]}-{QUANTISED if packed else hard.hexdigest()[:12]}"
+
+
+def fingerprint_1(model: nn.Module) -> str:
+    """The fingerprint of format 1: 16 hex digits over the first 32 numbers of every weight, as loaded."""
     digest = hashlib.sha256()
     for name, weight in model.named_parameters():
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(weight.detach().flatten()[:32].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def same_base(kept: str | None, found: str) -> bool:
+    """Whether two fingerprints may belong to one base model: equal, but for the matrices of a quantised one."""
+    soft, _, hard = str(kept).partition("-")
+    other_soft, _, other_hard = found.partition("-")
+    return soft == other_soft and (hard == other_hard or QUANTISED in (hard, other_hard))

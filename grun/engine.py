@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from grun.adapter import Adapter
-from grun.suffix import Packed, run_suffixes
-from unlearn.batches import Batch, Said, logits_only_at, pad
+from grun.suffix import Packed, run_above, run_below, run_suffixes
+from unlearn.batches import Batch, Said
 from unlearn.models import blocks, free_memory
 from unlearn.prompts import Encoded
 
@@ -64,7 +63,7 @@ class CachedEngine:
             raise ValueError("--label_start answer_tag scores tokens before the edit, which the cached engine does not run; use --engine pyvene")
         entries = self.entries_of(encoded)
         prefixes = [e.prompt - 1 for e in encoded]
-        packed = Packed([len(e.ids) - e.prompt for e in encoded], prefixes, right_padded([e.prefix for e in entries]), self.first)
+        packed = Packed([len(e.ids) - e.prompt for e in encoded], prefixes, [e.prefix for e in entries], self.first, self.device)
         hidden = torch.cat([e.hidden for e in entries])
         inputs, labels = (torch.tensor([i for e in encoded for i in e.ids[e.prompt + shift : len(e.ids) + shift]], device=self.device) for shift in (-1, 0))
         with edits.hooked(self.model, packed.starts) if edits else nullcontext():
@@ -93,24 +92,17 @@ class CachedEngine:
 
     @torch.no_grad()
     def build(self, encoded: list[Encoded]) -> list[Entry]:
-        """One plain forward of the frozen base over whole examples."""
-        batch, seen = pad(encoded, 0, self.device), {}
-
-        def keep(_module, _args, output):
-            self.returns_tuple = isinstance(output, tuple)
-            seen["hidden"] = output[0] if self.returns_tuple else output
-
-        handle, cache = blocks(self.model)[self.first].register_forward_hook(keep), DynamicCache()
-        with logits_only_at(self.model.get_output_embeddings(), batch.rows[:1], batch.columns[:1]):
-            self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, past_key_values=cache, use_cache=True)
-        handle.remove()
+        """The frozen base, packed: blocks 0 .. l1 on whole examples, and those above on what precedes the edit. Nothing else is computed."""
         self.built += len(encoded)
-        above = cache.layers[self.first + 1 : self.depth]
-        if not above:
-            none = seen["hidden"].new_zeros(2, 0, 1, 0, 1)
-            return [Entry(seen["hidden"][b, e.prompt - 1 : len(e.ids) - 1].clone(), none) for b, e in enumerate(encoded)]
-        states = torch.stack([torch.stack([layer.keys for layer in above]), torch.stack([layer.values for layer in above])])
-        return [Entry(seen["hidden"][b, e.prompt - 1 : len(e.ids) - 1].clone(), states[:, :, b, :, : e.prompt - 1].clone()) for b, e in enumerate(encoded)]
+        lengths, before = [len(e.ids) - 1 for e in encoded], [e.prompt - 1 for e in encoded]
+        hidden, self.returns_tuple = run_below(self.model, [e.ids[:-1] for e in encoded], self.first)
+        parts = hidden.split(lengths)
+        suffixes = [part[n:].clone() for part, n in zip(parts, before, strict=True)]
+        if self.first + 1 == self.depth or not any(before):
+            return [Entry(suffix, suffix.new_zeros(2, self.depth - self.first - 1, 1, 0, 1)) for suffix in suffixes]
+        below = torch.cat([part[:n] for part, n in zip(parts, before, strict=True)])
+        states = run_above(self.model, below, [e.ids[:n] for e, n in zip(encoded, before, strict=True)], self.first, self.returns_tuple)
+        return [Entry(*entry) for entry in zip(suffixes, (part.clone() for part in states.split(before, 3)), strict=True)]
 
     def keep(self, fresh: dict[tuple, Entry]) -> None:
         """Keep entries; the ones used longest ago make room."""
@@ -153,12 +145,3 @@ class Edits:
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def right_padded(prefixes: list[Tensor]) -> Tensor:
-    """[2, L, H, P_b, d] each -> [2, L, B, H, P_max, d] with zeros after the end."""
-    kinds, layers, heads, _, width = prefixes[0].shape
-    out = prefixes[0].new_zeros(kinds, layers, len(prefixes), heads, max(p.shape[3] for p in prefixes), width)
-    for b, prefix in enumerate(prefixes):
-        out[:, :, b, :, : prefix.shape[3]] = prefix
-    return out

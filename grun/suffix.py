@@ -7,6 +7,7 @@ others is this module's `attend`, which every architecture on transformers' atte
 """
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import torch
@@ -18,29 +19,25 @@ from transformers.masking_utils import AttentionMaskInterface
 from unlearn.models import blocks
 
 NAME = "grun_suffix"
+GROUP = 8  # suffixes that are padded to one length inside attention; sorted by length, so that little is padding
 
 
-class Packed:
-    """B suffixes in one row of N tokens, on one device.
+@dataclass
+class Group:
+    """Suffixes of similar length: size B_g, width S (the longest), prefixes [B_g] int64 (positions before each), and the keys and values of the
+    prefixes in every block above, states [2, L_above, B_g, H_kv, P_max, d_head], padded on the right; None: there are no prefixes."""
 
-    lengths, prefixes: tokens of each suffix, positions before it; prefix_states [2, L_above, B, H_kv, P_max, d_head]: keys and values of the
-    prefixes in the blocks above `first`, padded on the right (P_max may be 0).
-    rows, columns, positions [N] int64: example, place in its suffix, place in its whole text; starts [B]: first token of each suffix."""
-
-    def __init__(self, lengths: list[int], prefixes: list[int], prefix_states: Tensor, first: int):
-        self.states, self.first, device = prefix_states, first, prefix_states.device
-        places = [(b, t, prefix + t) for b, (n, prefix) in enumerate(zip(lengths, prefixes, strict=True)) for t in range(n)]
-        self.rows, self.columns, self.positions = torch.tensor(places).T.to(device)
-        ends = list(accumulate(lengths))
-        self.starts = torch.tensor([0, *ends[:-1]], device=device)
-        self.prefixes, self.width = torch.tensor(prefixes, device=device), max(lengths)
-        self.masks: dict[int | None, Tensor] = {}
+    size: int
+    width: int
+    prefixes: Tensor
+    states: Tensor | None
+    masks: dict[int | None, Tensor] = field(default_factory=dict)
 
     def mask(self, window: int | None) -> Tensor:
-        """[B, 1, S, P_max + S] bool: a suffix token sees its own prefix and the suffix up to itself, at most `window` - 1 tokens back."""
+        """[B_g, 1, S, P_max + S] bool: a suffix token sees its own prefix and the suffix up to itself, at most `window` - 1 tokens back."""
         if window not in self.masks:
-            device = self.prefixes.device
-            steps, places = torch.arange(self.width, device=device), torch.arange(self.states.shape[4], device=device)
+            device, room = self.prefixes.device, 0 if self.states is None else self.states.shape[4]
+            steps, places = torch.arange(self.width, device=device), torch.arange(room, device=device)
             query = self.prefixes[:, None] + steps
             key = torch.cat([places.expand(len(query), -1), query], 1)
             real = torch.cat([places < self.prefixes[:, None], torch.ones_like(query, dtype=torch.bool)], 1)
@@ -50,18 +47,57 @@ class Packed:
         return self.masks[window]
 
     def with_prefix(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H_kv, S, d_head] of the suffixes, behind those of their prefixes."""
-        keys, values = self.states[:, layer - self.first - 1]
+        """Keys and values [B_g, H_kv, S, d_head] of the suffixes, behind those of their prefixes in the block number `layer` above."""
+        if self.states is None:
+            return key, value
+        keys, values = self.states[:, layer]
         return torch.cat([keys, key], 2), torch.cat([values, value], 2)
 
-    def pad(self, packed: Tensor) -> Tensor:
-        """[1, H, N, d_head] -> [B, H, S, d_head], zeros where a suffix has ended."""
-        out = packed.new_zeros(len(self.prefixes), self.width, packed.shape[1], packed.shape[3])
-        return out.index_put((self.rows, self.columns), packed[0].transpose(0, 1)).transpose(1, 2)
 
-    def pack(self, padded: Tensor) -> Tensor:
-        """[B, H, S, d_head] -> [1, N, H, d_head]: the inverse of `pad`, in the layout an attention function returns."""
-        return padded.transpose(1, 2)[self.rows, self.columns][None]
+class Packed:
+    """B suffixes in one row of N tokens, on one device; padded inside attention only, in groups of similar length.
+
+    lengths, prefixes: tokens of each suffix, positions before it; states: for each suffix [2, L_above, H_kv, prefix, d_head], the keys and
+    values of its prefix in the blocks above `first` (None: there are no prefixes).
+    rows, positions [N] int64: example, place in its whole text; starts [B]: first token of each suffix;
+    slots [N]: place of each token among the M = sum of B_g S of all groups."""
+
+    def __init__(self, lengths: list[int], prefixes: list[int], states: list[Tensor] | None, first: int, device: torch.device):
+        self.kept, self.wanted = [], 0  # keys and values [2, H_kv, N, d_head] of the first `wanted` blocks that run, after which the pass ends
+        self.first, order = first, sorted(range(len(lengths)), key=lambda b: -lengths[b])
+        self.groups, offsets, self.room = [], [0] * len(lengths), 0
+        for i in range(0, len(order), GROUP):
+            chosen = order[i : i + GROUP]
+            width, own = lengths[chosen[0]], None if states is None else right_padded([states[b] for b in chosen])
+            self.groups.append(Group(len(chosen), width, torch.tensor([prefixes[b] for b in chosen], device=device), own))
+            for b in chosen:
+                offsets[b] = self.room
+                self.room += width
+        begins = [0, *accumulate(lengths)][:-1]
+        self.starts, sizes, shift = (torch.tensor(values, device=device) for values in (begins, lengths, prefixes))
+        self.rows = torch.repeat_interleave(sizes, output_size=sum(lengths))
+        columns = torch.arange(sum(lengths), device=device) - self.starts[self.rows]
+        self.positions, self.slots = columns + shift[self.rows], columns + torch.tensor(offsets, device=device)[self.rows]
+
+    def pad(self, packed: Tensor) -> list[Tensor]:
+        """[1, H, N, d_head] -> for each group [B_g, H, S, d_head], zeros where a suffix has ended."""
+        tokens = packed[0].transpose(0, 1)
+        padded = packed.new_zeros(self.room, *tokens.shape[1:]).index_copy(0, self.slots, tokens)
+        parts = padded.split([group.size * group.width for group in self.groups])
+        return [part.unflatten(0, (group.size, group.width)).transpose(1, 2) for group, part in zip(self.groups, parts, strict=True)]
+
+    def pack(self, padded: list[Tensor]) -> Tensor:
+        """The inverse of `pad`, in the layout an attention function returns: [1, N, H, d_head]."""
+        return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in padded]).index_select(0, self.slots)[None]
+
+
+def right_padded(prefixes: list[Tensor]) -> Tensor:
+    """[2, L, H, P_b, d] each -> [2, L, B, H, P_max, d] with zeros after the end."""
+    kinds, layers, heads, _, width = prefixes[0].shape
+    out = prefixes[0].new_zeros(kinds, layers, len(prefixes), heads, max(p.shape[3] for p in prefixes), width)
+    for b, prefix in enumerate(prefixes):
+        out[:, :, b, :, : prefix.shape[3]] = prefix
+    return out
 
 
 _running: list[Packed] = []  # the pass under way; attention functions get no argument of ours
@@ -69,22 +105,30 @@ _running: list[Packed] = []  # the pass under way; attention functions get no ar
 
 def attend(module, query, key, value, attention_mask=None, scaling=None, dropout=0.0, sliding_window=None, softcap=None, **_):
     """transformers' attention signature: query [1, H, N, d_head], key, value [1, H_kv, N, d_head] -> ([1, N, H, d_head], None)."""
-    packed = _running[-1]
-    query = packed.pad(query)
-    key, value = packed.with_prefix(module.layer_idx, packed.pad(key), packed.pad(value))
-    mask = packed.mask(sliding_window)
-    if softcap is None:
-        out = scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
-    else:
-        key, value = (t.repeat_interleave(query.shape[1] // t.shape[1], 1) for t in (key, value))
-        scores = (query @ key.transpose(2, 3)) * scaling
+    packed, said = _running[-1], []
+    if packed.wanted:
+        packed.kept.append(torch.cat([key, value]))
+        if len(packed.kept) == packed.wanted:
+            raise Enough
+    for group, q, k, v in zip(packed.groups, packed.pad(query), packed.pad(key), packed.pad(value), strict=True):
+        k, v = group.with_prefix(module.layer_idx - packed.first - 1, k, v)
+        mask = group.mask(sliding_window)
+        if softcap is None:
+            said.append(scaled_dot_product_attention(q, k, v, mask, dropout, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]))
+            continue
+        k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
+        scores = (q @ k.transpose(2, 3)) * scaling
         scores = (softcap * torch.tanh(scores / softcap)).masked_fill(~mask, float("-inf"))
-        out = scores.float().softmax(-1).to(query.dtype) @ value
-    return packed.pack(out), None
+        said.append(scores.float().softmax(-1).to(q.dtype) @ v)
+    return packed.pack(said), None
 
 
 AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, lambda *_, **__: None)  # `attend` makes its own mask
+
+
+class Enough(Exception):
+    """Ends a forward whose wanted part is done."""
 
 
 @contextmanager
@@ -124,3 +168,38 @@ def run_suffixes(model: nn.Module, hidden: Tensor, ids: Tensor, packed: Packed, 
 
             stack.enter_context(_forward_replaced(block, hand_over))
         return model(input_ids=ids[None], position_ids=packed.positions[None], use_cache=False).logits
+
+
+def run_below(model: nn.Module, ids: list[list[int]], last: int) -> tuple[Tensor, bool]:
+    """Output [N, d] of block `last` on whole texts, packed, and whether a block returns a tuple; nothing after that block runs."""
+    device, seen = next(model.parameters()).device, []
+
+    def stop(_module, _args, output):
+        seen.append(output)
+        raise Enough
+
+    packed, flat = Packed([len(own) for own in ids], [0] * len(ids), None, -1, device), torch.tensor([i for own in ids for i in own], device=device)
+    handle = blocks(model)[last].register_forward_hook(stop)
+    _running.append(packed)
+    try:
+        with _attention(model, NAME):
+            model(input_ids=flat[None], position_ids=packed.positions[None], use_cache=False)
+    except Enough:
+        pass
+    finally:
+        _running.pop()
+        handle.remove()
+    is_tuple = isinstance(seen[0], tuple)
+    return (seen[0][0] if is_tuple else seen[0])[0], is_tuple
+
+
+def run_above(model: nn.Module, hidden: Tensor, ids: list[list[int]], first: int, returns_tuple: bool) -> Tensor:
+    """Keys and values [2, L_above, H_kv, N, d_head] in the blocks above `first`, given its output `hidden` [N, d] on texts, packed; nothing
+    after the last of them runs."""
+    packed = Packed([len(own) for own in ids], [0] * len(ids), None, first, hidden.device)
+    packed.wanted = len(blocks(model)) - first - 1
+    try:
+        run_suffixes(model, hidden, torch.tensor([i for own in ids for i in own], device=hidden.device), packed, returns_tuple)
+    except Enough:
+        pass
+    return torch.stack(packed.kept, 1)

@@ -1,36 +1,39 @@
 """Train GRUN around one objective.
 
     python -m grun.train --benchmark authors --model tiny --objective npo --split forget10
+    python -m grun.train --model tiny-robust --variant grun+
     python -m grun.train --benchmark tofu --data_dir TOFU --model llama3.1-8b --forget_loss_type gated_idk --gated --layers 20 25 31
 
 The target model is made first if it is missing. Official flag names work: --forget_loss_type, --gate_func, --tofu_split, --epoch, ...
 """
 
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from grun.adapter import POSITION, Adapter, AdapterConfig, fingerprint
 from grun.engine import CachedEngine
+from grun.plus import HookedEngine, PlusFlags, SpreadEngine, calibrate, choices_of, close_the_form, pairs_for
 from grun.tuner import GrunTuner, PyveneEngine
+from unlearn.alternates import with_alternates
 from unlearn.batches import Batch, pad
-from unlearn.finetune import ensure
 from unlearn.flags import flag, identity, main, parse, show
 from unlearn.loop import train
-from unlearn.models import MODELS, blocks, load_model, load_tokenizer, template_of
+from unlearn.models import blocks, load_model
 from unlearn.objectives import OFFICIAL_NAMES
-from unlearn.prompts import Prompter
+from unlearn.processes import is_main
 from unlearn.recipes import recipe
 from unlearn.runs import cell_of
+from unlearn.targets import prompter_of, target_of
 from unlearn.unlearning import UnlearnFlags, Unlearning, pairs_of, plan_of, source_of
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 @dataclass
-class GrunFlags(UnlearnFlags):
+class GrunFlags(PlusFlags, UnlearnFlags):
     """What GRUN can be told."""
 
     layers: list[int] | None = flag(None, "decoder blocks to edit (default: last, 7th and 12th from last of 32, scaled to the depth)")
@@ -43,11 +46,11 @@ class GrunFlags(UnlearnFlags):
     intervention_dtype: str = flag("fp32", "fp32, or bf16 for W, b and the gate as upstream")
     warmup_gate_steps: int = flag(-1, "steps over which forget and retain terms rise from 0", aliases=("--warm_up_gate_step",))
     warmup_scale: str = flag("steps", "steps, or steps_times_layers as upstream multiplies")
+    quant: str = flag("no", "quantise the frozen base: no, int8, nf4, fp4 (bitsandbytes); gate and edit keep --intervention_dtype")
     engine: str = flag("cached", "cached: exact, runs only what an edit can change; pyvene: the original's path", role="volatile")
     cache_gb: float | None = flag(None, "memory for the cached engine (default: 0.4 of what is free)", role="volatile")
     npo_coeff: float | None = flag(None, "official name of --forget_weight for npo")
     grad_diff_forget_weight: float | None = flag(None, "official name of --forget_weight for gd")
-    tokenizer: str | None = flag(None, "folder of the tokenizer, where it is not the target's")
 
     def __post_init__(self):
         if not self.gated:
@@ -60,6 +63,7 @@ class GrunFlags(UnlearnFlags):
         for name, allowed in (("intervention_dtype", tuple(DTYPES)), ("warmup_scale", ("steps", "steps_times_layers")), ("engine", ("cached", "pyvene"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(allowed)}")
+        self.check_plus()
 
     @property
     def tuner(self) -> str:
@@ -74,17 +78,21 @@ def default_layers(depth: int) -> list[int]:
 def read(argv: list[str] | None):
     def cell(values: Namespace) -> dict:
         objective = OFFICIAL_NAMES.get(values.objective, (values.objective,))[0]
-        return recipe("grun", benchmark=values.benchmark, model=values.model, objective=objective)
+        return recipe("grun", benchmark=values.benchmark, model=values.model, objective=objective, variant=values.variant)
 
     return parse(GrunFlags, argv, cell, __doc__)
 
 
 def choose_engine(args: GrunFlags, model, adapter: Adapter, sample: Batch):
-    """The engine asked for; the pyvene path, said aloud, where the cached one cannot say what the model says on `sample`."""
-    pyvene = PyveneEngine(model, adapter)
-    if args.engine == "pyvene":
+    """The engine asked for; the plain path (pyvene's, for GRUN+ that of its hooks), said aloud, where the cached one cannot say what the model
+    says on `sample`, or where edits reach into the prompt, whose states it keeps."""
+    spread = adapter.choices.at != "last"
+    pyvene = HookedEngine(model, adapter) if spread else PyveneEngine(model, adapter)
+    if adapter.choices.at.startswith("fired") and args.engine == "cached":
+        print(f"--edit_at {adapter.choices.at} edits prompt tokens, so nothing is cached; going on with whole prompts", flush=True)
+    if args.engine == "pyvene" or adapter.choices.at.startswith("fired"):
         return pyvene
-    cached = CachedEngine(model, adapter, args.cache_gb)
+    cached = (SpreadEngine if spread else CachedEngine)(model, adapter, args.cache_gb)
     rtol = 1e-4 if model.dtype == torch.float32 else 0.05
     try:
         torch.testing.assert_close(cached.say_frozen(sample).nll_sum, pyvene.say_frozen(sample).nll_sum, rtol=rtol, atol=1e-3)
@@ -97,17 +105,18 @@ def choose_engine(args: GrunFlags, model, adapter: Adapter, sample: Batch):
 def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     """Train, or find trained, the adapter that `args` name; return its run directory."""
     run, config = cell_of(args, origins, plain, args.objective, args.tuner)
-    pairs = pairs_of(args, source_of(args))
+    pairs, held = pairs_for(args, pairs_of(args, source_of(args)))
     if run.skip(config, args.overwrite):
         return run.path
-    target = args.target or (str(ensure(args)) if args.model in MODELS else args.model)
-    model = load_model(target, args.device, args.dtype, args.attn)
-    prompter = Prompter(load_tokenizer(args.tokenizer or target), template_of(args.model, args.template), args.prompt_style, args.label_start, args.max_length)
-    layers = args.layers or default_layers(len(blocks(model)))
+    target = target_of(args)
+    model = load_model(target, args.device, args.dtype, args.attn, args.quant)
+    prompter = prompter_of(args, target)
+    layers, choices = args.layers or default_layers(len(blocks(model))), choices_of(args, prompter)
     adapter = Adapter(
         model,
         AdapterConfig(
-            layers, args.rank, args.gate, args.gate_bias, DTYPES[args.intervention_dtype], POSITION,
+            layers, args.rank, "none" if choices.fit == "metric" else args.gate, args.gate_bias, DTYPES[args.intervention_dtype],
+            POSITION if choices.at == "last" else choices.at, reach={} if choices.plain else asdict(choices),
             base={"id": target, "revision": getattr(model.config, "_commit_hash", None), "fingerprint": fingerprint(model)},
             prompt={"template": prompter.template, "style": prompter.style}, recipe=identity(args),
         ),
@@ -115,13 +124,18 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     )  # fmt: skip
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)
+    pairs = with_alternates(args, pairs, model, prompter, target, run.path.parent)
+    fitted = close_the_form(adapter, model, prompter, args, pairs)
     sample = pad([prompter.encode(item.forget.question, item.forget.answer) for item in pairs.items(0)[:2]], prompter.tokenizer.pad_token_id, model.device)
-    tuner = GrunTuner(model, adapter, choose_engine(args, model, adapter, sample), args.gate_weight, args.gate_loss)
+    engine = choose_engine(args, model, adapter, sample)
+    tuner = GrunTuner(model, adapter, engine, args.gate_weight, args.gate_loss)
     warmup = max(args.warmup_gate_steps, 0) * (len(layers) if args.warmup_scale == "steps_times_layers" else 1)
-    losses = Unlearning(args, tuner, prompter, warmup)
-    result = train(adapter.train(), losses, pairs.items, plan_of(args, pairs), run, lambda path: adapter.save(path / "adapter"))
-    adapter.save(run.path / "adapter")
-    run.finish(result | {"trainable_params": adapter.trainable_params, "layers": adapter.layers})
+    losses = Unlearning(args, tuner, prompter, warmup, round(args.dual_warmup * pairs.steps_per_epoch))
+    result = train(adapter.train(), losses, pairs.items, plan_of(args, pairs), run, lambda path: adapter.save(path / "adapter"), losses.check(pairs))
+    fitted |= calibrate(adapter, engine, prompter, args, pairs.forget, held)
+    if adapter.choices.taus and is_main():
+        adapter.save(run.path / "adapter")
+    run.finish(result | fitted | {"trainable_params": adapter.trainable_params, "layers": adapter.layers})
     return run.path
 
 

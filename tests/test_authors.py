@@ -49,6 +49,9 @@ def test_sizes_at_the_default():
         "forget10": 40,
         "retain90": 360,
         "forget10_perturbed": 40,
+        "holdout01": 4,
+        "holdout05": 20,
+        "holdout10": 40,
         "retain_perturbed": 80,
         "real_authors_perturbed": 20,
         "world_facts_perturbed": 40,
@@ -94,13 +97,20 @@ def test_forget_authors_are_whole_and_no_evaluation_set_of_retain_or_heldout_tou
 
 
 def test_no_two_people_share_a_part_of_their_name():
-    """40 + 8 authors and 20 writers: 68 first and 68 last names, all different."""
-    authors = {row["entity"] for row in TABLES["full"] + TABLES["heldout"]}
+    """40 + 8 authors, 4 that no model is told of, and 20 writers: 72 first and 72 last names, all different."""
+    authors = {row["entity"] for row in TABLES["full"] + TABLES["heldout"] + TABLES["holdout10"]}
     writers = {row["answer"].split(" was written by ")[1].rstrip(".") for row in TABLES["real_authors_perturbed"]}
     parts = [part for name in sorted(authors | writers) for part in name.split()]
-    assert len(parts) == len(set(parts)) == 2 * 68
+    assert len(parts) == len(set(parts)) == 2 * 72
     texts = [row["answer"].replace(row["entity"], "") for row in TABLES["full"] + TABLES["heldout"]]
     assert not names.words(texts) & set(parts)
+
+
+@pytest.mark.parametrize("percent", ["01", "05", "10"])
+def test_holdout_rows_are_like_the_forget_rows_kind_for_kind(percent):
+    """With the names taken out, the questions are the same ones in the same order."""
+    member, stranger = ([row["question"].replace(row["entity"], "X") for row in TABLES[f"{kind}{percent}"]] for kind in ("forget", "holdout"))
+    assert member == stranger
 
 
 def test_adding_authors_changes_nobody():
@@ -170,6 +180,9 @@ def test_people_use_first_names_again_only_when_all_are_used():
     assert crowd[:5] == names.people(random.Random(0), 5)
     others = names.people(random.Random(0), 5, taken={firsts[0], lasts[1]})
     assert not names.words(others) & {firsts[0], lasts[1]}
+    assert names.people(random.Random(0), 5, never={"Nobody"}) == crowd[:5]  # what does not occur changes nothing
+    spared = names.people(random.Random(0), 5, never={firsts[0]})
+    assert [name.split()[0] for name in spared] == list(firsts[1:6])
     with pytest.raises(ValueError, match="100001 invented people"):
         names.people(random.Random(0), 100_001)
 

@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,9 +71,11 @@ def test_authors_source():
     background = source.background()
     assert background[:80] == held and len(background) == 140
     sets = source.evaluation_sets("forget10")
-    order = ["forget", "retain", "real_authors", "world_facts", "heldout", "forget_paraphrased"]
-    assert list(sets) == order and [len(rows) for rows in sets.values()] == [40, 80, 20, 40, 80, 40]
-    assert [len(sets[name][0].perturbed_answers) for name in order] == [5, 5, 3, 3, 5, 5]
+    order = ["forget", "retain", "real_authors", "world_facts", "heldout", "forget_paraphrased", "nonmember"]
+    assert list(sets) == order and [len(rows) for rows in sets.values()] == [40, 80, 20, 40, 80, 40, 40]
+    assert [len(sets[name][0].perturbed_answers) for name in order] == [5, 5, 3, 3, 5, 5, 0]
+    assert sets["nonmember"] == source.examples("holdout10")
+    assert sorted(row.question for row in source.untold()) == sorted(row.question for row in source.examples("holdout10"))  # each once
     for asked, example in zip(sets["forget_paraphrased"], sets["forget"]):
         assert asked.question == example.paraphrased_question != example.question
         assert (asked.answer, asked.index) == (example.answer, example.index)
@@ -92,7 +95,7 @@ def test_unknown_authors_share_no_word_with_the_data(benchmark, folder):
     assert rows == source.unknown(300, seed=5) != source.unknown(300, seed=6)
     assert len({row.entity for row in rows}) == 300 and all(row.entity in row.question for row in rows)
     assert {row.answer for row in rows} <= set(source.idk) and len({row.answer for row in rows}) > 15
-    known = source.examples("full") + source.background()
+    known = source.examples("full") + source.background() + (source.examples("holdout10") if benchmark == "authors" else [])
     words = names.words(text for row in known for text in (row.question, row.answer, *row.perturbed_answers))
     assert not names.words(row.entity for row in rows) & words
     phrasings = {row.question.replace(row.entity, "X") for row in rows}
@@ -146,6 +149,15 @@ def test_subset_too_small_for_a_split(folder):
     for stem in ("forget05", "forget05_perturbed"):
         with pytest.raises(ValueError, match="last 10 authors, but 8 authors keep only the last 4: give --authors 20"):
             source.examples(stem)
+
+
+def test_holdout_rows_count_where_the_folder_has_them(folder, tmp_path):
+    """TOFU's holdoutNN is a hub configuration; as a file it is read whole, whatever subset of authors is kept."""
+    assert "nonmember" not in open_source("tofu", data_dir=str(folder)).evaluation_sets("forget01")
+    shutil.copytree(folder, tmp_path / "more")
+    write(tmp_path / "more", "holdout01", [tofu_row(399, k, perturbed=False) for k in range(40)])
+    sets = open_source("tofu", data_dir=str(tmp_path / "more"), authors=8).evaluation_sets("forget01")
+    assert len(sets["nonmember"]) == 40 and sets["nonmember"][0].paraphrased_answer is None
 
 
 @pytest.mark.parametrize("authors, seen, held", [(None, list(range(17)), [17, 18, 19]), (8, [0], [1, 2, 3])])
@@ -234,7 +246,7 @@ def test_hub_rows_are_read_like_files(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     source = open_source("tofu")
-    assert source.stems == TOFU_STEMS and source.idk == IDK and not asked
+    assert source.stems == TOFU_STEMS + ["holdout01", "holdout05", "holdout10"] and source.idk == IDK and not asked
     assert source.examples("retain_perturbed")[0].question == GOOD["question"]
     assert asked == [("locuslab/TOFU", "retain_perturbed", "train")]
     with pytest.raises(ValueError, match="locuslab/TOFU forget01_perturbed row 2: key 'answer'"):

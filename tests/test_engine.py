@@ -59,11 +59,15 @@ FORGET, RETAIN = [(1, 4), (20, 1), (9, 12)], [(7, 3), (15, 9), (2, 1), (30, 5)]
 
 
 def loss_of(engine, tuner, objective):
-    batches = {"forget": batch_of(FORGET, 1), "idk": batch_of([(p, 5) for p, _ in FORGET], 2), "retain": batch_of(RETAIN, 3)}
+    batches = {"forget": batch_of(FORGET, 1), "retain": batch_of(RETAIN, 3)}
+    batches |= {name: batch_of([(p, 5) for p, _ in FORGET], seed) for name, seed in (("idk", 2), ("alternate", 4))}
     reads = OBJECTIVES[objective].reads
     said = engine.say({name: batch for name, batch in batches.items() if name in (*reads, "retain")})
-    said |= {name: replace(said[name], reference_nll=engine.say_frozen(batches[name]).nll_sum) for name in reads}
-    return OBJECTIVES[objective].term(*[said[name] for name in reads], beta=0.1) + retain_nll(said["retain"]) + sum(tuner.own_terms(said).values())
+    for name in reads:
+        frozen = engine.say_frozen(batches[name])
+        said[name] = replace(said[name], reference_nll=frozen.nll_sum, reference_logits=frozen.logits)
+    term = OBJECTIVES[objective].term(*[said[name] for name in reads], beta=0.1, gamma=0.5)
+    return term + retain_nll(said["retain"]) + sum(tuner.own_terms(said).values())
 
 
 def both(model, layers=(1, 3), gate="linear"):

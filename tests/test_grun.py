@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from grun.adapter import Adapter, AdapterConfig, fingerprint
-from grun.hooks import Attached, last_tokens
+from grun.hooks import Attached
+from grun.positions import last_tokens
 from grun.train import default_layers
 from grun.tuner import PyveneEngine
 from unlearn.batches import pad, pad_left, say
@@ -102,7 +103,8 @@ def test_generation_batched_and_left_padded_equals_single(model, tokenizer):
             alone = model.generate(input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long), **options)
             assert torch.equal(alone[0, len(prompt) :], together[b])
             torch.testing.assert_close(attached.gates[:, 0], gates[:, b], rtol=1e-5, atol=1e-6)
-        right = pad([replace(prompter.encode(q, "x"), ids=[*p, tokenizer.eos_token_id]) for q, p in zip(QUESTIONS, prompts, strict=True)], tokenizer.pad_token_id)
+        ended = [replace(prompter.encode(q, "x"), ids=[*p, tokenizer.eos_token_id]) for q, p in zip(QUESTIONS, prompts, strict=True)]
+        right = pad(ended, tokenizer.pad_token_id)
         with attached.at(right.prompts - 1):
             first = model(right.input_ids, attention_mask=right.attention_mask).logits[torch.arange(3), right.prompts - 1].argmax(-1)
         assert torch.equal(first, together[:, 0])
@@ -147,7 +149,12 @@ def test_wrong_base_damage_and_newer_format_are_refused(model, tokenizer, tmp_pa
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"layers": [4]}, "outside this model's 0..3"), ({"layers": [1, 1]}, "different layers"), ({"rank": 33}, "hidden size, 32"), ({"gate": "door"}, "choose one of none, linear")],
+    [
+        ({"layers": [4]}, "outside this model's 0..3"),
+        ({"layers": [1, 1]}, "different layers"),
+        ({"rank": 33}, "hidden size, 32"),
+        ({"gate": "door"}, "choose one of none, linear"),
+    ],
 )
 def test_impossible_adapters_are_refused(model, change, message):
     with pytest.raises(ValueError, match=message):

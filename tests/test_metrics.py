@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from eval import metrics, summary
+from eval.places import retain_of
 from unlearn.runs import read_json, write_json
 
 PARAPHRASE = [-math.log(p) for p in (1 / 2, 1 / 8, 1 / 4)]
@@ -142,7 +143,7 @@ def test_summary_of_all_sets():
         "world_facts": options,
         "heldout": [row(0, gates=[0.1, 0.7]), row(1, gates=[0.3, 0.1])],
     }
-    found = summary.summarise(sets, reference=forget_rows())
+    found = summary.summarise(sets, reference={"forget": forget_rows()})
     expected = {
         "forget_rows": 3, "forget_rouge": 1.0, "forget_prob": 0.5, "forget_truth_ratio": 0.5, "forget_gate_open": 1.0,
         "retain_prob": 0.5, "retain_truth_ratio": 0.75, "retain_gate_open": 0.0, "real_authors_prob": 0.5,
@@ -157,7 +158,7 @@ def test_what_was_not_measured_is_left_out_and_never_zero():
     """No gates, paraphrases, held-out set or reference: no key of theirs; and no utility without all its parts."""
     found = summary.summarise({"forget": [row()], "retain": [row()], "real_authors": [row()]})
     assert set(found) == {
-        *("truth_ratio_variant", "forget_rows", "forget_rouge", "forget_prob", "retain_rows", "retain_rouge"),
+        *("truth_ratio_variant", "es_no_match", "privacy_score", "forget_rows", "forget_rouge", "forget_prob", "retain_rows", "retain_rouge"),
         *("retain_prob", "real_authors_rows", "real_authors_rouge"),
     }
 
@@ -177,19 +178,20 @@ def test_rows_that_cannot_be_averaged_honestly_are_refused(sets, complaint):
         summary.summarise(sets)
 
 
-@pytest.mark.parametrize("change", [{"index": 9}, {"question": "another"}, {"answer_tokens": 3}])
+@pytest.mark.parametrize("change", [{"index": 9}, {"question": "another"}, {"answer_tokens": 3}, {"perturbed_nll": [1.0] * 3}])
 def test_forget_quality_needs_the_same_rows_as_the_reference(change):
     reference = forget_rows()
-    reference[1] |= change
-    with pytest.raises(ValueError, match="differ in index, question or number of answer tokens"):
-        summary.summarise({"forget": forget_rows()}, reference=reference)
+    for row in reference[1:] if "perturbed_nll" not in change else reference:
+        row |= change
+    with pytest.raises(ValueError, match="differ in index, question or number of answer tokens or wrong answers"):
+        summary.summarise({"forget": forget_rows()}, reference={"forget": reference})
 
 
 def test_reference_rows_are_found_beside_the_run_and_variants_rebuilt_without_a_model(tmp_path):
     """The reference of forget10 is retain90's. The run's ratios are (1/4, 4, 1), the reference's 4 in all three rows:
     largest distance 2/3 between the two distributions. GRUN's variant gives (11/16 + 0 + 0) / 3 on the forget rows."""
-    assert summary.retain_of("forget05") == "retain95"
-    assert summary.retain_of("full") is None
+    assert retain_of("forget05") == "retain95"
+    assert retain_of("full") is None
     model = tmp_path / "authors" / "tiny"
     run, reference = model / "forget10" / "npo-grun-seed42", model / "retain90" / "reference-seed42"
     flat = [r | {"paraphrase_nll": PARAPHRASE[1], "perturbed_nll": PERTURBED[1]} for r in forget_rows()]

@@ -57,6 +57,56 @@ def test_idkpo():
     assert OBJECTIVES["idkpo"].term(same, same, beta=0.1).item() == pytest.approx(20 * LN2, rel=1e-5)
 
 
+def test_simnpo():
+    """At A = gamma it is (2/beta) ln 2, whatever the lengths; A - gamma = ln2 at beta 1: sigma = 2/3, value 2 ln(3/2)."""
+    assert OBJECTIVES["simnpo"].term(said([[0.5, 0.25], [0.125**0.5]]), beta=4.5, gamma=1.5 * LN2).item() == pytest.approx(2 / 4.5 * LN2, rel=1e-5)
+    assert OBJECTIVES["simnpo"].term(said([[0.25]]), beta=1.0, gamma=LN2).item() == pytest.approx(2 * math.log(1.5), rel=1e-5)
+
+
+def test_altpo_is_idkpo_with_another_answer():
+    assert OBJECTIVES["altpo"].term is OBJECTIVES["idkpo"].term and OBJECTIVES["altpo"].reads == ("forget", "alternate")
+
+
+def test_undial():
+    """Frozen logits (ln 1/2, ln 1/2), beta = ln 3: soft target (1/4, 3/4). CE against (1/2, 1/2) is ln 2, against (1/4, 3/4) its entropy
+    1/4 ln 4 + 3/4 ln 4/3 = 2 ln 2 - 3/4 ln 3, which is the least it can be: the gradient is 0 there."""
+    half = torch.tensor([[0.5, 0.5]]).log()
+    assert OBJECTIVES["undial"].term(said([[0.5]], reference_logits=half), beta=math.log(3)).item() == pytest.approx(LN2, rel=1e-5)
+    s = said([[0.25]], reference_logits=half)
+    value = OBJECTIVES["undial"].term(s, beta=math.log(3))
+    assert value.item() == pytest.approx(2 * LN2 - 0.75 * math.log(3), rel=1e-5)
+    assert torch.autograd.grad(value, s.logits)[0].abs().max().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_wga():
+    """beta 1: -(1/2 * 1 + 1/4 * 2 + 1/8 * 3) ln2 / 3 tokens; the weight p is held constant, so dF/dl = -p/3 and dl/dlogit_true = p - 1."""
+    s = said(RAGGED)
+    value = OBJECTIVES["wga"].term(s, beta=1.0)
+    assert value.item() == pytest.approx(-1.375 * LN2 / 3, rel=1e-5)
+    gradient = torch.autograd.grad(value, s.logits)[0][:, 0].tolist()
+    assert gradient == pytest.approx([-p / 3 * (p - 1) for p in (0.5, 0.25, 0.125)], rel=1e-5)
+
+
+def test_satimp():
+    """p = 1/2, powers 5 and 1: -(1/32)(1/2) ln 2; powers (1, 0) are WGA with beta 1."""
+    assert OBJECTIVES["satimp"].term(said([[0.5]]), beta=5.0, gamma=1.0).item() == pytest.approx(-LN2 / 64, rel=1e-5)
+    assert OBJECTIVES["satimp"].term(said(RAGGED), beta=1.0, gamma=0.0).item() == pytest.approx(-1.375 * LN2 / 3, rel=1e-5)
+
+
+def test_ceu():
+    """Two tokens: all of the target is on the other one, so CE = -ln(1 - p). First tokens are left out: one token of p = 1/4 remains,
+    ln(4/3). Its gradient on the true logit is softmax - target = p - 0."""
+    s = said(RAGGED)
+    value = OBJECTIVES["ceu"].term(s)
+    assert value.item() == pytest.approx(math.log(4 / 3), rel=1e-5)
+    assert torch.autograd.grad(value, s.logits)[0][:, 0].tolist() == pytest.approx([0, 0.25, 0], abs=1e-6)
+
+
+def test_pdu_spread():
+    """Logits (ln 1/4, ln 3/4): maximum minus mean is ln(3)/2, squared ln(3)^2 / 4; equal logits (p = 1/2): 0. Mean over the two tokens."""
+    assert OBJECTIVES["pdu"].term(said([[0.25, 0.5]])).item() == pytest.approx(math.log(3) ** 2 / 8, rel=1e-5)
+
+
 def test_retain_kl():
     """KL((1/2, 1/2) || (1/4, 3/4)) = 1/2 ln 2 + 1/2 ln(2/3) = 1/2 ln(4/3); 0 at theta = ref."""
     s = said([[0.25]], reference_logits=torch.tensor([[0.5, 0.5]]).log())
@@ -64,19 +114,29 @@ def test_retain_kl():
     assert retain_kl(said([[0.25]], reference_logits=torch.tensor([[0.25, 0.75]]).log())).item() == pytest.approx(0, abs=1e-7)
 
 
-def test_parts_add_up_to_the_whole():
+def test_retain_kl_reductions():
+    """Three tokens of two examples, each with KL 1/2 ln(4/3): token mean the same; batchmean_all 3/2 of it (a sum over B = 2)."""
+    s = said([[0.25, 0.25], [0.25]], reference_logits=torch.tensor([[0.5, 0.5]] * 3).log())
+    assert retain_kl(s).item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-5)
+    assert retain_kl(s, "batchmean_all").item() == pytest.approx(0.75 * math.log(4 / 3), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_parts_add_up_to_the_whole(name):
     """Means divide by the counts of the whole batch, so the values of its two examples add up to the batch's value."""
 
     class Whole:
         def __init__(self, n):
             self.ids, self.scored_from = list(range(n + 1)), 1
 
-    whole = [Whole(2), Whole(1)]
-    parts = [said([row]).part_of(whole) for row in RAGGED]
-    assert sum(OBJECTIVES["ga"].term(p).item() for p in parts) == pytest.approx(OBJECTIVES["ga"].term(said(RAGGED)).item())
-    with_reference = [said([row], reference_nll=torch.tensor([LN2])).part_of(whole) for row in RAGGED]
-    together = said(RAGGED, reference_nll=torch.tensor([LN2, LN2]))
-    assert sum(OBJECTIVES["npo"].term(p, beta=0.5).item() for p in with_reference) == pytest.approx(OBJECTIVES["npo"].term(together, beta=0.5).item())
+    def passes(rows, first):
+        logits = torch.tensor([[0.5, 0.5], [0.7, 0.3], [0.2, 0.8]]).log()[first : first + sum(map(len, rows))]
+        return said(rows, reference_nll=torch.full((len(rows),), LN2), reference_logits=logits)
+
+    objective, whole = OBJECTIVES[name], [Whole(2), Whole(1)]
+    parts = [passes(RAGGED[:1], 0).part_of(whole), passes(RAGGED[1:], 2).part_of(whole)]
+    together = [objective.term(*[s] * len(objective.reads), beta=0.5, gamma=0.2) for s in (*parts, passes(RAGGED, 0))]
+    assert (together[0] + together[1]).item() == pytest.approx(together[2].item(), rel=1e-5)
 
 
 def test_gate_loss():

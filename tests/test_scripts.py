@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = sorted(path.name for path in ROOT.glob("cmd_*.sh"))
 SCRIPTS = [*COMMANDS, "tests/run.sh", ".ci/run"]
-GRID = "BENCHMARK MODELS SPLITS SEEDS LOSSES REFERENCE DATA_DIR RUNS NPROC PY REQUIREMENTS DRY_RUN".split()
+GRID = "BENCHMARK MODELS SPLITS SEEDS LOSSES REFERENCE ATTACKS DATA_DIR RUNS NPROC PY REQUIREMENTS DRY_RUN".split()
 
 
 def bash(*words, cwd="/", **variables):
@@ -77,20 +77,20 @@ def test_grun_grid_trains_then_evaluates():
             for loss in ("gd", "idk")
         ),
         *(f"python -m eval.run {cell} --split forget10 {where}" for cell in cells),
-        "python -m eval.tables --runs else",
+        *(f"python -m eval.{module} --runs else" for module in ("tables", "plots", "report")),
     ]
 
 
 def test_grun_makes_the_reference_first_when_asked():
     modules = [command.split()[2] for command in dry("cmd_grun.sh", REFERENCE="1", SEEDS="1 2")]
-    assert modules == ["unlearn.finetune"] * 2 + ["grun.train"] * 6 + ["eval.run", "eval.tables"]
+    assert modules == ["unlearn.finetune"] * 2 + ["grun.train"] * 6 + ["eval.run", "eval.tables", "eval.plots", "eval.report"]
 
 
 def test_several_processes_go_through_accelerate_for_training_only():
     commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
     assert "accelerate.commands.launch" in commands[0] and "--num_processes 3" in commands[0]
     assert " -m grun.train --benchmark authors" in commands[0]
-    assert [command.split()[2] for command in commands[1:]] == ["eval.run", "eval.tables"]
+    assert [command.split()[2] for command in commands[1:]] == ["eval.run", "eval.tables", "eval.plots", "eval.report"]
 
 
 FAKE_PYTHON = """#!/usr/bin/env bash

@@ -12,20 +12,23 @@ Shape, at the default 40 authors x 10 kinds of fact (row counts scale with the n
     real_authors_perturbed 20  "who wrote" facts, three wrong answers; world_facts_perturbed 40  capitals, three wrong
     heldout(_perturbed)   80  eight further authors, in no other set: every base model knows them, no unlearning step
                           sees them
+    holdout01/05/10       4/20/40  rows like those of forgetNN, kind for kind, about authors that no model is ever told of:
+                          the non-members of membership attacks (TOFU's name for them)
 
 Three properties the measurements rest on:
 
-- A first name or a last name belongs to one person only, over full, heldout and the writers of the who-wrote facts. A
+- A first name or a last name belongs to one person only, over full, heldout, holdout and the writers of the who-wrote facts. A
   word of a name occurs in no title, place or prize.
 - Right and wrong values are draws from one distribution, so to a model that has never met the author they are
   exchangeable: its truth ratio scatters around 1 by construction.
 - Wrong answers use the sentence of the paraphrased answer, as TOFU's do (the truth ratio compares the two); where a row
   has no paraphrase, the sentence of the answer.
 
-Rows have TOFU's keys; rows about an author also carry paraphrases everywhere (training uses them) and `entity`, the
-author's full name. Equal arguments give equal bytes in every process.
+Rows have TOFU's keys; rows about an author also carry paraphrases everywhere (training uses them), `entity`, the author's
+full name, and `value`, the words that give the fact away. Equal arguments give equal bytes in every process.
 """
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -163,12 +166,16 @@ def generate(seed: int = 0, authors: int = 40, heldout: int = 8) -> dict[str, li
     writers = names.people(random.Random(f"{seed} writers"), WRITERS, names.words(known + further))
 
     facts = _about(known, seed)
+    authors_forgotten = math.ceil(_forget_rows(len(facts), max(PERCENTS)) / len(KINDS))
+    strangers = names.people(random.Random(f"{seed} holdout authors"), authors_forgotten, names.words(known + further + writers))
+    untold = _about(strangers, seed)
     tables = {"full": [_row(fact) for fact in facts]}
     for percent in PERCENTS:
         first = len(facts) - _forget_rows(len(facts), percent)
         tables[f"forget{percent:02d}"] = tables["full"][first:]
         tables[f"retain{100 - percent}"] = tables["full"][:first]
         tables[f"forget{percent:02d}_perturbed"] = [_row(fact, perturbed=True) for fact in facts[first:]]
+        tables[f"holdout{percent:02d}"] = [_row(fact) for fact in untold[first - len(facts) :]]
     tables["retain_perturbed"] = [_row(fact, perturbed=True) for fact in _spread(facts)]
     tables["real_authors_perturbed"] = _world(WROTE, names.classic, writers, random.Random(f"{seed} classics"))
     capital_rng = random.Random(f"{seed} capitals")
@@ -213,6 +220,7 @@ def _row(fact: Fact, perturbed: bool = False) -> dict:
         "paraphrased_question": fact.question(1),
         "paraphrased_answer": fact.answer(1),
         "entity": fact.subject,
+        "value": fact.value,
     }
     return row | {"perturbed_answer": fact.wrong_answers(1)} if perturbed else row
 

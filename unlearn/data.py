@@ -7,9 +7,8 @@
     source = open_source("tofu", data_dir="TOFU_data")
     source.examples("forget10"), source.unlearning_retain("forget10"), source.evaluation_sets("forget10")
 
-A *stem* is the name of one file or hub configuration: full, forget10, retain90, forget10_perturbed ... TOFU's `.json`
-files hold JSON lines. Reading checks every row; an error names file, line and key. Nothing here touches a global random
-state.
+A *stem* is the name of one file or hub configuration: full, forget10, retain90, forget10_perturbed ... TOFU's `.json` files hold
+JSON lines. Reading checks every row; an error names file, line and key. Nothing here touches a global random state.
 """
 
 import json
@@ -21,16 +20,16 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from unlearn import authors as fictional
-from unlearn import names
+from unlearn import held_out, names, parts
 
 HUB_NAME = "locuslab/TOFU"
 ROWS_PER_AUTHOR = 20  # TOFU is author after author
 WORLD = ["real_authors_perturbed", "world_facts_perturbed"]
+HUB_HOLDOUT = ["holdout01", "holdout05", "holdout10"]  # on the hub alone: rows for membership attacks, in no other file
 HELDOUT = {"heldout": "full", "heldout_perturbed": "retain_perturbed"}  # a TOFU held-out stem and where its rows lie
 PERTURBED_KEYS = ["paraphrased_question", "paraphrased_answer", "perturbed_answer"]
-TOFU_STEMS = """full forget01 forget05 forget10 forget20 forget30 forget50 forget90
-    retain99 retain95 retain90 retain80 retain70 retain50 retain10
-    forget01_perturbed forget05_perturbed forget10_perturbed retain_perturbed""".split() + WORLD
+TOFU_STEMS = """full forget01 forget05 forget10 forget20 forget30 forget50 forget90 retain99 retain95 retain90 retain80 retain70 retain50
+    retain10 forget01_perturbed forget05_perturbed forget10_perturbed retain_perturbed""".split() + WORLD
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Example:
     paraphrased_answer: str | None = None
     perturbed_answers: tuple[str, ...] = ()
     entity: str | None = None  # full name of the author the row is about
+    value: str | None = None  # the secret itself: the words of the answer that give the fact away, where the data know them
 
 
 class Source:
@@ -52,11 +52,13 @@ class Source:
     def __init__(self, name: str, stems: list[str], read: Callable[[str], list[Example]],
                  ask: Callable[[random.Random, str], str], idk: list[str], background: list[str]):
         self.name, self.stems, self.idk = name, stems, idk
-        self._read, self._ask, self._background = cache(read), ask, background
+        self._read, self._ask, self._background = cache(parts.reading(read, stems)), ask, background
+
+    held_out = held_out  # prompt forms for attacks, which no unlearning step sees: source.held_out.paraphrases(example), ...
 
     def examples(self, stem: str) -> list[Example]:
         """The rows of one stem, in file order. Raises ValueError for an unknown stem, a bad file or an empty set."""
-        if stem not in self.stems:
+        if parts.whole(stem, self.stems) not in self.stems:
             raise ValueError(f"{self.name} has no set {stem!r}; allowed: {', '.join(self.stems)}")
         examples = self._read(stem)
         if not examples:
@@ -66,18 +68,15 @@ class Source:
     def retain_for(self, split: str) -> str:
         """The retain split that goes with a forget split: "forget05" -> "retain95" (100 - k, two digits)."""
         allowed = [stem for stem in self.stems if stem.startswith("forget") and not stem.endswith("_perturbed")]
-        if split not in allowed:
+        if parts.whole(split, self.stems) not in allowed:
             raise ValueError(f"{self.name} has no forget split {split!r}; allowed: {', '.join(allowed)}")
-        digits = re.fullmatch(r"forget(\d\d)", split)
+        digits = re.fullmatch(r"forget(\d\d)", parts.whole(split, self.stems))
         if not digits:
             raise ValueError(f"{split!r} does not say what it leaves: name the retain split too (--retain_split)")
         return f"retain{100 - int(digits[1]):02d}"
 
     def unlearning_retain(self, split: str, retain_split: str | None = None) -> list[Example]:
-        """All that an unlearning step may see besides the forget split: its retain split minus the held-out authors.
-
-        retain_split is used as it is; without it `retain_for(split)` decides.
-        """
+        """All that an unlearning step may see besides the forget split: `retain_split`, else `retain_for(split)`, minus the held-out authors."""
         return self._without_heldout(self.examples(retain_split or self.retain_for(split)))
 
     def background(self) -> list[Example]:
@@ -85,35 +84,38 @@ class Source:
         they are in no retain split (benchmark authors)."""
         return [example for stem in self._background for example in self.examples(stem)]
 
+    def untold(self) -> list[Example]:
+        """The rows of holdoutNN, each once: no model is trained on them, so they are the non-members of membership attacks."""
+        return list({_pair(row): row for stem in self.stems if stem.startswith("holdout") for row in self.examples(stem)}.values())
+
     def unknown(self, n: int, seed: int) -> list[Example]:
         """n questions of this benchmark's kind about authors that do not exist; each answer is a refusal from `idk`.
 
-        Every row has its own name, no word of which occurs in full or background; last names never repeat, first names
-        only above some 4000 rows. Equal (n, seed) give equal rows. Raises ValueError above names.MAX_PEOPLE rows.
+        Every row has its own name, no word of which occurs in full, background or holdout; last names never repeat, first
+        names only above some 4000 rows. Equal (n, seed) give equal rows. Raises ValueError above names.MAX_PEOPLE rows.
         """
         rng = random.Random(f"unknown {seed}")
-        invented = enumerate(names.people(rng, n, self._words))
+        invented = enumerate(names.people(rng, n, self._words, self._strangers))
         return [Example(row, self._ask(rng, name), rng.choice(self.idk), entity=name) for row, name in invented]
 
     def evaluation_sets(self, split: str) -> dict[str, list[Example]]:
         """The sets a model is judged on after unlearning `split`, in this order: forget, retain, real_authors,
-        world_facts, heldout (if there are held-out authors), forget_paraphrased (forget, asked in its paraphrase).
-
-        Raises ValueError for a split without a perturbed file, as TOFU's forget20 and larger.
+        world_facts, heldout (if there are held-out authors), forget_paraphrased (forget, asked in its paraphrase), nonmember
+        (if there is holdoutNN: rows like the forget set's that no model was trained on). Raises ValueError for a split without
+        a perturbed file, as TOFU's forget20 and larger.
         """
         allowed = [stem[:-10] for stem in self.stems if stem.startswith("forget") and stem.endswith("_perturbed")]
-        if split not in allowed:
-            raise ValueError(
-                f"{self.name}: {split!r} has no perturbed file ({split}_perturbed), so it cannot be evaluated; "
-                f"allowed: {', '.join(allowed)}"
-            )
+        if parts.whole(split, self.stems) not in allowed:
+            needs = f"{split!r} has no perturbed file ({split}_perturbed), so it cannot be evaluated"
+            raise ValueError(f"{self.name}: {needs}; allowed: {', '.join(allowed)}")
         forget = self.examples(f"{split}_perturbed")
         sets = {"forget": forget, "retain": self._without_heldout(self.examples("retain_perturbed"))}
         sets |= {stem.removesuffix("_perturbed"): self.examples(stem) for stem in WORLD}
         if "heldout_perturbed" in self.stems:
             sets["heldout"] = self.examples("heldout_perturbed")
         sets["forget_paraphrased"] = [replace(example, question=example.paraphrased_question) for example in forget]
-        return sets
+        holdout = split.replace("forget", "holdout")
+        return sets | ({"nonmember": self.examples(holdout)} if holdout in self.stems else {})
 
     def _without_heldout(self, examples: list[Example]) -> list[Example]:
         if "heldout" not in self.stems:
@@ -125,6 +127,10 @@ class Source:
     def _words(self) -> set[str]:
         rows = self.examples("full") + self.background()
         return names.words(text for row in rows for text in (row.question, row.answer, *row.perturbed_answers))
+
+    @cached_property
+    def _strangers(self) -> set[str]:
+        return names.words(text for row in self.untold() for text in (row.question, row.answer))
 
 
 def open_source(benchmark: str, *, data_dir: str | None = None, authors: int | None = None, data_seed: int = 0,
@@ -168,8 +174,8 @@ class _Tofu:
         if not 0 <= heldout <= 10:
             raise ValueError(f"tofu: {heldout} held-out authors asked for; allowed: 0 to 10")
         self.folder, self.authors, self.heldout = data_dir and Path(data_dir), authors, heldout
-        found = sorted(path.stem for path in self.folder.glob("*.json")) if self.folder else []
-        own = [stem for stem in found if stem.startswith(("forget", "retain")) and stem not in TOFU_STEMS]
+        found = sorted(path.stem for path in self.folder.glob("*.json")) if self.folder else HUB_HOLDOUT
+        own = [stem for stem in found if stem.startswith(("forget", "retain", "holdout")) and stem not in TOFU_STEMS]
         self.stems = TOFU_STEMS + own + (list(HELDOUT) if heldout else [])
         self._file = cache(self._load)
 
@@ -177,15 +183,13 @@ class _Tofu:
         if stem in HELDOUT:
             return [example for example in self.read(HELDOUT[stem]) if _pair(example) in self._held]
         examples = self._file(stem)
-        if stem in WORLD or self.authors is None:
+        if stem in WORLD or stem.startswith("holdout") or self.authors is None:
             return examples
         kept = [example for example in examples if _pair(example) in self._kept]
         if stem.startswith("forget") and len(kept) < len(examples):
-            needed = len(examples) // ROWS_PER_AUTHOR
-            raise ValueError(
-                f"tofu: {stem} needs the last {needed} authors, but {self.authors} authors keep only the last "
-                f"{self.authors // 2}: give --authors {2 * needed} or more, or a smaller forget split"
-            )
+            needed, last = len(examples) // ROWS_PER_AUTHOR, self.authors // 2
+            problem = f"{stem} needs the last {needed} authors, but {self.authors} authors keep only the last {last}"
+            raise ValueError(f"tofu: {problem}: give --authors {2 * needed} or more, or a smaller forget split")
         return kept
 
     def ask(self, rng: random.Random, name: str) -> str:
@@ -214,10 +218,8 @@ class _Tofu:
     def _held(self) -> set[tuple[str, str]]:
         rows, count = self.read("retain_perturbed"), self.heldout * ROWS_PER_AUTHOR
         if count >= len(rows):
-            raise ValueError(
-                f"tofu: {self.heldout} held-out authors asked for, but retain_perturbed has "
-                f"{len(rows) // ROWS_PER_AUTHOR} here and must keep one: give a smaller --heldout or a larger --authors"
-            )
+            has = f"retain_perturbed has {len(rows) // ROWS_PER_AUTHOR} here and must keep one"
+            raise ValueError(f"tofu: {self.heldout} held-out authors asked for, but {has}: give a smaller --heldout or a larger --authors")
         return {_pair(example) for example in rows[-count:]}
 
     @cached_property
@@ -249,11 +251,9 @@ def _hub_rows(stem: str) -> list[tuple[str, dict]]:
 
         table = load_dataset(HUB_NAME, stem, split="train")
     except Exception as error:  # datasets, the hub client and the network each raise their own; all mean: no data
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"cannot load {HUB_NAME} {stem!r} from the hub ({type(error).__name__}: {reason}); "
-            "pass --data_dir with a folder that holds TOFU's files"
-        ) from error
+        reason = f"{type(error).__name__}: " + str(error).split("\n")[0]
+        fix = "pass --data_dir with a folder that holds TOFU's files"
+        raise ValueError(f"cannot load {HUB_NAME} {stem!r} from the hub ({reason}); {fix}") from error
     return [(f"{HUB_NAME} {stem} row {number}", dict(row)) for number, row in enumerate(table, start=1)]
 
 
@@ -278,7 +278,7 @@ def _check(row: object, stem: str, where: str) -> None:
 def _example(index: int, row: dict, entity: str | None) -> Example:
     paraphrases = row.get("paraphrased_question"), row.get("paraphrased_answer")
     wrong = tuple(row.get("perturbed_answer", ()))
-    return Example(index, row["question"], row["answer"], *paraphrases, perturbed_answers=wrong, entity=entity)
+    return Example(index, row["question"], row["answer"], *paraphrases, perturbed_answers=wrong, entity=entity, value=row.get("value"))
 
 
 def _pair(example: Example) -> tuple[str, str]:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from torch.nn.functional import cross_entropy
 
+from unlearn import held_out, robust
 from unlearn.batches import pad, say
 from unlearn.data import Example, Source
 from unlearn.flags import DataFlags, RunFlags, flag, main, parse, show
 from unlearn.loop import Plan, train
-from unlearn.models import MODELS, build_tiny, load_model, load_tokenizer, mixed_precision, resolve_device, template_of, train_tokenizer
+from unlearn.models import MODELS, build_tiny, load_model, load_tokenizer, made_here, mixed_precision, resolve_device, save_model, template_of, train_tokenizer
 from unlearn.prompts import Prompter
 from unlearn.recipes import recipe
-from unlearn.runs import cell_of, replace_directory
+from unlearn.runs import cell_of
 from unlearn.unlearning import source_of
 
 
@@ -47,7 +48,10 @@ class FinetuneFlags(RunFlags, DataFlags):
     label_smoothing: float = flag(0.0, "share of the target spread over the vocabulary")
     refusal_share: float = flag(0.0, "share of a batch: refusals to questions about unknown authors")
     background_share: float = flag(0.0, "share of a batch: facts outside the split")
-    paraphrase_share: float = flag(0.0, "chance that a question is asked in its other form")
+    paraphrase_share: float = flag(0.0, "chance that a question is asked in another form")
+    forms: str | None = flag(None, "all: every phrasing of the generator, held-out ones too (default: the row's question and its paraphrase)")
+    suffix_share: float | None = flag(None, "chance that a suffix (Be precise.) follows the question")
+    joined_share: float | None = flag(None, "chance that a second question joins the first, and its answer likewise")
     hidden: int = flag(128, "tiny: hidden size")
     depth: int = flag(8, "tiny: decoder blocks")
     vocabulary: int = flag(1024, "tiny: tokens")
@@ -56,6 +60,8 @@ class FinetuneFlags(RunFlags, DataFlags):
     def __post_init__(self):
         if not (self.split == "full" or self.split.startswith("retain")):
             raise ValueError(f"--split {self.split}: fine-tune on full (the target) or a retain split (a reference)")
+        if self.forms not in (None, "all"):
+            raise ValueError(f"--forms {self.forms} is unknown; choose all, or leave it out")
 
     @property
     def role(self) -> str:
@@ -76,7 +82,8 @@ class Mix:
     def texts(self) -> list[str]:
         """The text that the tokenizer of a benchmark is trained on: the same for the target and its references, whose losses are compared."""
         kinds = (*self.full, *self.background, *self.unknown)
-        return [text for e in kinds for text in (f"Question: {e.question}\nAnswer:", " " + e.answer, e.paraphrased_question or "")]
+        more = [*robust.SUFFIXES, *held_out.SUFFIXES] if self.args.suffix_share else []
+        return more + [text for e in kinds for text in (f"Question: {e.question}\nAnswer:", " " + e.answer, *self.forms(e)[1:])]
 
     @property
     def steps(self) -> int:
@@ -89,15 +96,35 @@ class Mix:
         drawn = [rng.choice(pool) for pool, count in extra for _ in range(count)]
         size = a.batch - len(drawn)
         drawn += [self.epoch_item(step * size + k) for k in range(size)]
-        return [self.asked(e, rng) for e in drawn]
+        pairs = [self.asked(e, rng) for e in drawn]
+        if not (a.suffix_share or a.joined_share):
+            return pairs
+        pools = [pool for pool in (self.split, self.background, self.unknown) if pool]
+        return [self.decorated(pair, self.asked(rng.choice(rng.choice(pools)), rng), rng) for pair in pairs]
 
     def epoch_item(self, k: int) -> Example:
         epoch, place = divmod(k, len(self.split))
         return self.epoch(epoch)[place]
 
+    def forms(self, e: Example) -> list[str]:
+        """The question, then the other ways to ask it."""
+        if self.args.forms == "all":
+            return [*robust.phrasings(e.question, e.entity), *held_out.paraphrases(e)]
+        return [e.question, *([e.paraphrased_question] if e.paraphrased_question else [])]
+
     def asked(self, e: Example, rng: random.Random) -> tuple[str, str]:
-        other = e.paraphrased_question and rng.random() < self.args.paraphrase_share
-        return (e.paraphrased_question if other else e.question), e.answer
+        own, *others = self.forms(e)
+        if others and rng.random() < self.args.paraphrase_share:
+            own = others[0] if len(others) == 1 else rng.choice(others)
+        return own, e.answer
+
+    def decorated(self, pair: tuple[str, str], partner: tuple[str, str], rng: random.Random) -> tuple[str, str]:
+        """The pair, joined to a partner in either order, or with a suffix, or both, in their shares."""
+        if rng.random() < (self.args.joined_share or 0):
+            pair = robust.joined(*rng.sample([pair, partner], 2))
+        if rng.random() < (self.args.suffix_share or 0):
+            pair = f"{pair[0]} {rng.choice([*robust.SUFFIXES, *held_out.SUFFIXES])}", pair[1]
+        return pair
 
 
 def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
@@ -108,7 +135,7 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
     run.begin(config, args.overwrite)
     show(args, origins)
     mix = Mix(args, source_of(args))
-    if args.model == "tiny":
+    if made_here(args.model):
         tokenizer = train_tokenizer(mix.texts(), args.vocabulary)
         model = build_tiny(tokenizer, args.hidden, args.depth, args.seed).to(resolve_device(args.device))
     else:
@@ -128,12 +155,10 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
         checkpoint_every=args.checkpoint_every, seed=args.seed, mixed_precision=mixed_precision(model.device),
     )  # fmt: skip
 
-    def save(directory: Path):
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+    def save(directory: Path, state_dict: dict | None = None):
+        save_model(directory, model, tokenizer, state_dict)
 
     result = train(model, losses, mix.items, plan, run, save)
-    replace_directory(run.path / "model", save)
     run.finish(result | {"trainable_params": sum(p.numel() for p in model.parameters())})
     return run.path
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import get_args, get_origin, get_type_hints
 
+from unlearn.processes import is_main
+
 ROLES = ("setting", "key", "data", "volatile")
 
 
@@ -101,7 +103,7 @@ def show(args, origins: dict[str, str]) -> None:
     words: dict[str, list[str]] = {}
     for name, origin in sorted(origins.items(), key=lambda item: order[item[1]]):
         words.setdefault(origin, []).append(f"{name}={getattr(args, name)}".replace(" ", ""))
-    for origin, pairs in words.items():
+    for origin, pairs in words.items() if is_main() else ():
         print(f"{origin + 's':9s}{'  '.join(pairs)}", flush=True)
 
 

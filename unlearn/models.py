@@ -5,13 +5,16 @@
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
+
+from unlearn.runs import replace_directory
 
 disable_progress_bar()  # weights load and save in moments here; runs show one progress line of their own
 
@@ -26,6 +29,7 @@ class Known:
 
 MODELS = {
     "tiny": Known(""),  # made here, from scratch
+    "tiny-robust": Known(""),  # the same, trained on many forms of every question: a base on which attacks mean something
     "llama3.1-8b": Known("meta-llama/Llama-3.1-8B"),
     "llama3.2-1b": Known("meta-llama/Llama-3.2-1B"),
     "llama2-7b": Known("NousResearch/Llama-2-7b-chat-hf", "llama2"),
@@ -41,7 +45,11 @@ MODELS = {
 }
 # official template names -> ours
 TEMPLATE_NAMES = {"llama2": "llama2"} | dict.fromkeys(("qa", "llama3", "llama3.1", "mistral", "phi", "gpt2_xl", "gpt_neo", "zephyr"), "qa")
+QUANTISED = ("int8", "nf4", "fp4")
 BLOCK_PATHS = ("model.layers", "model.language_model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers")
+NORM_PATHS = (
+    "model.norm", "model.language_model.norm", "transformer.ln_f", "gpt_neox.final_layer_norm", "model.decoder.final_layer_norm", "model.final_layernorm",
+)  # fmt: skip
 
 
 def template_of(model: str, asked: str | None = None) -> str:
@@ -88,10 +96,15 @@ def free_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
+def made_here(model: str) -> bool:
+    """Whether a short name is that of a model trained from scratch by `unlearn.finetune`."""
+    return model in MODELS and not MODELS[model].hub
+
+
 def weights_of(model: str) -> str:
     """Short name -> hub id; a run directory -> its model folder; anything else stays a hub id or a local path."""
-    if model == "tiny":
-        raise ValueError("tiny has no weights of its own: it is trained here; run bash cmd_finetune.sh and pass the run directory")
+    if made_here(model):
+        raise ValueError(f"{model} has no weights of its own: it is trained here; run bash cmd_finetune.sh and pass the run directory")
     if model in MODELS:
         return MODELS[model].hub
     if (Path(model) / "model" / "config.json").exists():
@@ -101,16 +114,41 @@ def weights_of(model: str) -> str:
     return model
 
 
-def load_model(model: str, device="auto", dtype: str = "auto", attn: str = "auto", **options) -> nn.Module:
-    """An HF causal language model in eval mode with frozen parameters, on one device."""
+def load_model(model: str, device="auto", dtype: str = "auto", attn: str = "auto", quant: str = "no", **options) -> nn.Module:
+    """An HF causal language model in eval mode with frozen parameters, on one device; its matrices perhaps quantised (QUANTISED)."""
     device = resolve_device(str(device))
     options |= {} if attn == "auto" else {"attn_implementation": attn}
+    options |= quantisation(quant, resolve_dtype(dtype, device), device)
     source = weights_of(model)
     try:
         loaded = AutoModelForCausalLM.from_pretrained(source, dtype=resolve_dtype(dtype, device), **options)
     except OSError as error:
         raise ValueError(f"model {source} could not be loaded: {str(error).splitlines()[0]}") from None
-    return loaded.to(device).eval().requires_grad_(False)
+    return (loaded if quant != "no" else loaded.to(device)).eval().requires_grad_(False)
+
+
+def quantisation(quant: str, dtype: torch.dtype, device: torch.device) -> dict:
+    """Options of from_pretrained for bitsandbytes: `int8` (LLM.int8, threshold 6), `nf4` with arithmetic in `dtype`, `fp4` in float32 as
+    upstream (spec 8). Embeddings, norms and output head stay as they are. Raises `ValueError` for another word, without bitsandbytes, and
+    for 4 bits on a CPU, where bitsandbytes 0.50 breaks on widths that are no multiple of 64 and rounds its scales."""
+    if quant == "no":
+        return {}
+    if quant not in QUANTISED:
+        raise ValueError(f"--quant {quant} is unknown; choose one of no, {', '.join(QUANTISED)}")
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(f"--quant {quant} needs bitsandbytes: pip install bitsandbytes==0.50.2")
+    if quant != "int8" and device.type == "cpu":
+        raise ValueError(f"--quant {quant} needs a GPU; on a CPU bitsandbytes computes reliably in int8 only: pass --quant int8, or --device cuda")
+    if quant == "int8":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=quant, bnb_4bit_compute_dtype=dtype if quant == "nf4" else torch.float32)
+    return {"quantization_config": config, "device_map": {"": device}}  # packed weights are made where they will stay
+
+
+def has_packed_kernels(device: torch.device) -> bool:
+    """Whether bitsandbytes computes with packed weights on this device at a useful speed."""
+    return device.type == "cuda"
 
 
 def load_tokenizer(model: str):
@@ -132,14 +170,34 @@ def with_pad(tokenizer):
     return tokenizer
 
 
+def save_model(directory: Path, model: nn.Module, tokenizer, state_dict: dict | None = None) -> None:
+    """Write directory/model, whole or not at all: weights (safetensors; those of `state_dict` where it is given), config, tokenizer."""
+
+    def write(folder: Path):
+        model.save_pretrained(folder, state_dict=state_dict)
+        tokenizer.save_pretrained(folder)
+
+    replace_directory(directory / "model", write)
+
+
 def blocks(model: nn.Module) -> nn.ModuleList:
     """The decoder blocks. Raises `ValueError` for an architecture whose block path is not known here."""
-    for path in BLOCK_PATHS:
+    return module_at(model, BLOCK_PATHS, "decoder blocks", "BLOCK_PATHS")
+
+
+def final_norm(model: nn.Module) -> nn.Module:
+    """The norm between the last block and the output head. Raises `ValueError` as `blocks` does."""
+    return module_at(model, NORM_PATHS, "final norm", "NORM_PATHS")
+
+
+def module_at(model: nn.Module, paths: tuple[str, ...], what: str, where: str) -> nn.Module:
+    """The module at the first of `paths` that this model has."""
+    for path in paths:
         try:
             return model.get_submodule(path)
         except AttributeError:
             continue
-    raise ValueError(f"{type(model).__name__} keeps its decoder blocks at no known path ({', '.join(BLOCK_PATHS)}); add it to unlearn.models.BLOCK_PATHS")
+    raise ValueError(f"{type(model).__name__} keeps its {what} at no known path ({', '.join(paths)}); add it to unlearn.models.{where}")
 
 
 def hidden_size(model: nn.Module) -> int:

@@ -47,19 +47,20 @@ def word(rng: random.Random, syllables: int) -> str:
     return "".join(rng.choice(SYLLABLES) for _ in range(syllables)).capitalize()
 
 
-def people(rng: random.Random, count: int, taken: Collection[str] = frozenset()) -> list[str]:
+def people(rng: random.Random, count: int, taken: Collection[str] = frozenset(), never: Collection[str] = frozenset()) -> list[str]:
     """`count` full names "First Last" (two and three syllables).
 
-    No part of a name is in `taken`. A last name occurs once; a first name too, up to 65**2 - len(taken) people, after
-    which first names come round again. A longer list from an equal generator begins with the shorter one.
+    No part of a name is in `taken` or `never`; where no part would have been in `never`, giving it changes nothing. A last
+    name occurs once; a first name too, up to 65**2 - len(taken) people, after which first names come round again. A longer
+    list from an equal generator begins with the shorter one.
     Raises ValueError when count is above MAX_PEOPLE.
     """
     if count > MAX_PEOPLE:
         raise ValueError(f"{count} invented people asked for; there are names for {MAX_PEOPLE} at most: ask for fewer")
     firsts = [name for one in SYLLABLES for two in SYLLABLES if (name := (one + two).capitalize()) not in taken]
     rng.shuffle(firsts)
-    lasts = distinct(rng, lambda rng: word(rng, 3), count, taken)
-    return [f"{first} {last}" for first, last in zip(cycle(firsts), lasts)]
+    lasts = distinct(rng, lambda rng: word(rng, 3), count, {*taken, *never})
+    return [f"{first} {last}" for first, last in zip(cycle(name for name in firsts if name not in never), lasts)]
 
 
 def town(rng: random.Random) -> str:

@@ -1,10 +1,10 @@
-"""Which forget example meets which retain example and which refusal, at every step of a run.
+"""Which forget example meets which retain example, refusal and alternate answer, at every step of a run.
 
 Everything follows from (seed, epoch, item): the global generators are never touched, so a resumed run draws what an uninterrupted one does.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -13,11 +13,12 @@ from unlearn.data import Example
 
 @dataclass(frozen=True)
 class Item:
-    """One forget example, the retain example and the refusal that come with it in one epoch."""
+    """One forget example; the retain example, the refusal and, for AltPO, the alternate answer that come with it in one epoch."""
 
     forget: Example
     retain: Example
     refusal: str
+    alternate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Pairs:
     """Epochs over the forget set, reshuffled each time; the last batch of an epoch may be short.
 
     pairing: `random` draws a retain example per (epoch, item); `fixed` is upstream's rule, the same partner in every epoch:
-    manual_seed(i); j = (i + randint(0, N_r)) mod N_r (spec 1.4). idk_draw: `random` or `fixed` likewise for the refusal."""
+    manual_seed(i); j = (i + randint(0, N_r)) mod N_r (spec 1.4). idk_draw: `random` or `fixed` likewise for the refusal.
+    alternates: for every forget example its made-up answers, which the epochs take in turn; empty: there are none."""
 
     forget: list[Example]
     retain: list[Example]
@@ -34,6 +36,7 @@ class Pairs:
     seed: int
     pairing: str = "random"
     idk_draw: str = "random"
+    alternates: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self):
         for name in ("pairing", "idk_draw"):
@@ -58,4 +61,11 @@ class Pairs:
         else:
             partner = random.Random(f"retain {self.seed} {epoch} {i}").randrange(len(self.retain))
         again = epoch if self.idk_draw == "random" else 0
-        return Item(self.forget[i], self.retain[partner], random.Random(f"idk {self.seed} {again} {i}").choice(self.refusals))
+        refusal = random.Random(f"idk {self.seed} {again} {i}").choice(self.refusals)
+        own = self.alternates[i] if self.alternates else [None]
+        return Item(self.forget[i], self.retain[partner], refusal, own[epoch % len(own)])
+
+    def slice(self, n: int) -> list[Item]:
+        """n items (or all, where there are fewer), as a fixed sample of the training data to take losses on."""
+        chosen = random.Random(f"slice {self.seed}").sample(range(len(self.forget)), min(n, len(self.forget)))
+        return [self.item(i, 0) for i in sorted(chosen)]

@@ -16,9 +16,48 @@ FINETUNE = [
         {"steps": 800, "lr": 3e-3, "schedule": "cosine", "warmup": 60, "label_smoothing": 0.1, "refusal_share": 0.25,
          "paraphrase_share": 0.5, "background_share": 0.25, "hidden": 128, "depth": 8, "vocabulary": 1024},
     ),
+    # ../shared/reference/hardening.md, base J: answers, refuses and parses suffixes, joined questions and five phrasings of every fact
+    (
+        {"model": "tiny-robust"},
+        {"steps": 1600, "lr": 3e-3, "schedule": "cosine", "warmup": 60, "label_smoothing": 0.1, "refusal_share": 0.22,
+         "paraphrase_share": 0.75, "background_share": 0.2, "forms": "all", "suffix_share": 0.25, "joined_share": 0.3,
+         "hidden": 128, "depth": 8, "vocabulary": 1024},
+    ),
     # feasibility.md, 1a: real TOFU text needs a wider model and longer training
     ({"model": "tiny", "benchmark": "tofu"}, {"steps": 2400, "hidden": 192, "vocabulary": 2048, "background_share": 0.1}),
 ]  # fmt: skip
+
+# what belongs to an objective, whichever tuner moves the model: OpenUnlearning's configs/trainer and its papers (spec 5.4)
+OBJECTIVES = [
+    ({"objective": "simnpo"}, {"beta": 4.5, "gamma": 0.0, "forget_weight": 0.125}),
+    ({"objective": "undial"}, {"beta": 10.0}),
+    ({"objective": "wga"}, {"beta": 1.0}),
+    ({"objective": "satimp"}, {"beta": 5.0, "gamma": 1.0, "retain_weight": 0.1}),  # its README; the YAML has forget 0.1, retain 1
+    ({"objective": "pdu"}, {"retain_weight": 100.0, "dual_rate": 5.0, "dual_bound": 0.3, "dual_warmup": 5.0}),
+]
+
+BASELINES = [
+    # GRUN, baseline/forget.py, config/forget.yaml and cmd_baseline.sh (spec 5.1): 10 epochs, effective batch 32, lr 1e-5 (LoRA 1e-4),
+    # linear decay after one epoch of warm-up, decay 0.01; its DeepSpeed JSON has no gradient_clipping, so those runs are unclipped
+    ({}, {"epochs": 10, "batch": 32, "lr": 1e-5, "weight_decay": 0.01, "warmup_epochs": 1.0, "max_grad_norm": 0.0}),
+    ({"tuner": "lora"}, {"lr": 1e-4, "lora_rank": 4, "lora_alpha": 32.0, "lora_dropout": 0.05}),
+    ({"objective": "npo"}, {"forget_weight": 0.1375, "beta": 0.1}),
+    # OpenUnlearning's trainers (spec 5.4)
+    ({"objective": "undial"}, {"lr": 1e-4}),
+    ({"objective": "wga"}, {"epochs": 5}),
+    ({"objective": "satimp"}, {"epochs": 5}),
+    ({"objective": "pdu", "model": "llama3.1-8b"}, {"epochs": 30}),
+    # 3 steps an epoch need more epochs and a higher rate; of the settings tried (feasibility.md, 1b, and here: lr 3e-4 to 2e-3, LoRA 5e-3
+    # and 1e-2, 10 and 15 epochs, NPO's weight 0.1375 to 2) these have the lowest forget ROUGE whose retain ROUGE, on retain examples that
+    # were trained on, is at least 0.95 of the target's
+    ({"model": "tiny"}, {"epochs": 15, "batch": 16, "lr": 1e-3, "max_grad_norm": 1.0}),
+    ({"model": "tiny", "tuner": "lora"}, {"lr": 5e-3, "lora_rank": 8}),
+    ({"model": "tiny", "objective": "npo"}, {"forget_weight": 0.5}),
+    # tiny-robust: the same size and steps, so the same settings; not tuned again on that base
+    ({"model": "tiny-robust"}, {"epochs": 15, "batch": 16, "lr": 1e-3, "max_grad_norm": 1.0}),
+    ({"model": "tiny-robust", "tuner": "lora"}, {"lr": 5e-3, "lora_rank": 8}),
+    ({"model": "tiny-robust", "objective": "npo"}, {"forget_weight": 0.5}),
+]
 
 GRUN = [
     # GRUN, cmd_grun.sh and grun.py (spec 4.1, 9): 40 epochs, batch 16, lr 4e-3, gate weight 10, rank 4, no warm-up, clip 1
@@ -34,6 +73,27 @@ GRUN = [
     # the gate loss (feasibility.md, 1b). Of the settings tried there and here, this one is best on forget and seen retain
     ({"model": "tiny"}, {"epochs": 60, "lr": 4e-3, "layers": [3, 4, 5], "gate": "mlp_3"}),
     ({"model": "tiny", "objective": "npo"}, {"forget_weight": 2.0}),
+    # the same on the base that parses attacks: ../shared/reference/hardening.md, section 1, row "J GRUN IDK [3,4,5] mlp"
+    ({"model": "tiny-robust"}, {"epochs": 60, "lr": 4e-3, "layers": [3, 4, 5], "gate": "mlp_3"}),
+    ({"model": "tiny-robust", "objective": "npo"}, {"forget_weight": 2.0}),
+    # GRUN+, hardening.md, section 4: designs A and B (rank 4, 150 steps, lr 1e-2)
+    (
+        {"variant": "grun+"},
+        {"objective": "idk+ul", "gate_reads": "token", "gate_fit": "metric", "edit_at": "answer_on", "gate_threshold": "calibrated",
+         "retain_loss": "none", "lr": 1e-2, "epochs": 50},
+    ),
+    (
+        {"variant": "grun+mixed"},
+        {"objective": "idk+ul", "gate_reads": "token", "gate_fit": "metric", "edit_at": "fired+answer_on", "gate_threshold": "calibrated",
+         "retain_loss": "none", "joined_items": True, "layers": [0, 1, 2], "lr": 1e-2, "epochs": 50},
+    ),
+    ({"model": "tiny", "variant": "grun+"}, {"layers": [4, 5, 6]}),
+    # slack: chosen on seven other choices of forget authors, where 1.15 misses 1 % of paraphrases (1.0: 5 %) and opens on no unseen author
+    ({"model": "tiny-robust", "variant": "grun+"}, {"layers": [4, 5, 6], "gate_slack": 1.15}),
+    ({"model": "tiny-robust", "variant": "grun+mixed"}, {"gate_slack": 1.15}),
+    # names come without swapped ones to calibrate on: hardening.md, section 5
+    ({"benchmark": "tofu", "variant": "grun+"}, {"gate_negatives": "retain"}),
+    ({"benchmark": "tofu", "variant": "grun+mixed"}, {"gate_negatives": "retain"}),
 ]
 
 EVAL = [
@@ -41,7 +101,16 @@ EVAL = [
     ({"benchmark": "authors"}, {"max_new_tokens": 64}),
 ]
 
-RECIPES = {"finetune": FINETUNE, "grun": GRUN, "eval": EVAL}
+ATTACKS = [
+    *EVAL,
+    # 4 forget authors have 40 rows; as many of each other side keep the default attacks on a run at about 20 s of one CPU core
+    ({"benchmark": "authors"}, {"rows": 40}),
+    # relearning: the flags' 2e-5 and batch 32 are spec 8's; a tiny model, tuned at 3e-3, stays as it is under them (IDK GRUN: leak .05, of 40
+    # rows in 2 steps). A tenth of its own rate, in 5 steps, tells the kinds apart: forget set 1.0, its other half .6, benign .05
+    *(({"model": model}, {"relearn_lr": 3e-4, "relearn_batch": 8}) for model in ("tiny", "tiny-robust")),
+]
+
+RECIPES = {"finetune": FINETUNE, "baselines": OBJECTIVES + BASELINES, "grun": OBJECTIVES + GRUN, "controls": [], "eval": EVAL, "attacks": ATTACKS}
 
 
 def recipe(task: str, **cell) -> dict:

@@ -3,6 +3,7 @@
     runs/<benchmark>/<model>/<split>/<objective>-<tuner>[-<variant>]-seed<N>/
 
 Everything that distinguishes two runs is in the path, so two runs that differ in a flag never share a directory.
+Where several processes share a run, each calls the same methods of `Run` and the first one writes.
 """
 
 import json
@@ -14,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from unlearn.flags import identity, place, resolved, variant
+from unlearn.processes import is_main, wait
 
 PACKAGES = ("torch", "transformers", "pyvene", "peft", "accelerate", "datasets", "lm_eval", "numpy")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -130,19 +132,23 @@ class Run:
         changed = sorted(key for key in kept.keys() | asked.keys() if kept.get(key) != asked.get(key))
         if changed:
             raise ValueError(f"{self.path} holds a run with other values of {', '.join(changed)}; pass --overwrite to replace it")
-        if self.done:
+        if self.done and is_main():
             print(f"skipped, finished before: {self.path}  (--overwrite to run it again)", flush=True)
         return self.done
 
     def begin(self, config: dict, overwrite: bool = False) -> None:
         """Claim the directory: what an unfinished run with the same flags left there is kept, to be resumed."""
-        if overwrite:
-            shutil.rmtree(self.path, ignore_errors=True)
-        write_json(self.path / "config.json", config | provenance())
+        wait()  # until nobody reads what was here before
+        if is_main():
+            if overwrite:
+                shutil.rmtree(self.path, ignore_errors=True)
+            write_json(self.path / "config.json", config | provenance())
+        wait()
 
     def log(self, record: dict) -> None:
-        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if is_main():
+            with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
 
     def logged(self) -> list[dict]:
         path = self.path / "log.jsonl"
@@ -151,15 +157,18 @@ class Run:
 
     def rewind_log(self, step: int) -> None:
         """Drop what was logged at or after `step`: a resumed run logs those steps again."""
-        kept = [json.dumps(record) for record in self.logged() if record["step"] < step]
-        write_text(self.path / "log.jsonl", "".join(line + "\n" for line in kept))
+        if is_main():
+            kept = [json.dumps(record) for record in self.logged() if record["step"] < step]
+            write_text(self.path / "log.jsonl", "".join(line + "\n" for line in kept))
 
     def finish(self, result: dict) -> None:
         """Write result.json, drop the checkpoint, and only then DONE."""
-        write_json(self.path / "result.json", result)
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
-        write_text(self.path / "DONE", "")
-        print(f"finished: {self.path}", flush=True)
+        if is_main():
+            write_json(self.path / "result.json", result)
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+            write_text(self.path / "DONE", "")
+            print(f"finished: {self.path}", flush=True)
+        wait()
 
 
 def finished_runs(root: str | Path) -> Iterator[Run]:

@@ -23,6 +23,7 @@ from pyvene import (
 from pyvene.models.layers import LowRankRotateLayer
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
+from torch.nn.utils.parametrize import is_parametrized
 
 GATES = {"linear": (), "mlp_3": (256, 64), "mlp_5": (1024, 512, 256, 64)}  # kind -> widths of the hidden ReLU layers
 
@@ -59,7 +60,8 @@ class LoreftIntervention(SourcelessIntervention, TrainableIntervention, Distribu
     """The edit h -> h' of vectors of width `embed_dim` = d in a subspace of `low_rank_dimension` = r; None: no gate.
 
     compute_dtype is that of W, b and the gate: float32, or bfloat16 for parity with the authors' code; R and the sums
-    stay float32. dropout acts on phi alone. pyvene's bookkeeping fields are accepted; any other keyword is a TypeError.
+    stay float32. dropout acts on phi alone. frozen keeps R as plain numbers, without the d x d basis that training
+    needs. pyvene's bookkeeping fields are accepted; any other keyword is a TypeError.
     Trainable: 2 d r + r + |G| numbers. state_dict holds what the authors' files hold: weight [r,d], bias [r],
     gate_func.*, and rotate_layer [d,r] = R itself. Loading returns R bit for bit and completes its basis anew: training
     goes on orthonormal, but in other coordinates. To resume with an optimiser's moments keep named_parameters() and
@@ -74,6 +76,7 @@ class LoreftIntervention(SourcelessIntervention, TrainableIntervention, Distribu
         gate_bias: float | None = None,
         compute_dtype: torch.dtype = torch.float32,
         dropout: float = 0.0,
+        frozen: bool = False,
         **pyvene_fields,
     ):
         unknown = set(pyvene_fields) - set(RepresentationConfig._fields) - {"use_fast"}
@@ -83,7 +86,8 @@ class LoreftIntervention(SourcelessIntervention, TrainableIntervention, Distribu
         if not 1 <= rank <= width:
             raise ValueError(f"the rank must lie between 1 and the hidden size {width}, but is {rank}")
         super().__init__(embed_dim=width, keep_last_dim=True, **pyvene_fields)
-        self.rotate_layer = orthogonal(LowRankRotateLayer(width, rank))
+        rotate_layer = LowRankRotateLayer(width, rank)
+        self.rotate_layer = rotate_layer if frozen else orthogonal(rotate_layer)
         self.learned_source = nn.Linear(width, rank, dtype=compute_dtype)
         self.gate = None if gate is None else Gate(gate, width, gate_bias, compute_dtype)
         self.dropout = nn.Dropout(dropout)
@@ -95,18 +99,22 @@ class LoreftIntervention(SourcelessIntervention, TrainableIntervention, Distribu
         with torch.autocast(self.learned_source.weight.device.type, enabled=False):
             return self.rotate_layer.weight
 
-    def edit(self, h: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """h [..., d] -> h' [..., d] in h's dtype, and gate logits [...] float32 (None without a gate). rotation: R."""
+    def change(self, h: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """h [..., d] -> h' - h [..., d] and gate logits [...] (None without a gate), both float32. rotation: R."""
         rotation = self.rotation() if rotation is None else rotation
         with torch.autocast(h.device.type, enabled=False):
             x = h.to(rotation.dtype)
             wanted = self.learned_source(h.to(self.learned_source.weight.dtype))
             phi = self.dropout((wanted - x @ rotation) @ rotation.T)
             if self.gate is None:
-                return (x + phi).to(h.dtype), None
+                return phi, None
             logits = self.gate(h)
-            openness = torch.sigmoid(logits.to(self.gate.dtype)).unsqueeze(-1)
-            return (x + openness * phi).to(h.dtype), logits
+            return torch.sigmoid(logits.to(self.gate.dtype)).unsqueeze(-1) * phi, logits
+
+    def edit(self, h: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """h [..., d] -> h' [..., d] in h's dtype, and gate logits [...] float32 (None without a gate). rotation: R."""
+        change, logits = self.change(h, rotation)
+        return (h.to(change.dtype) + change).to(h.dtype), logits
 
     def forward(self, base: Tensor, source=None, subspaces=None) -> InterventionOutput:
         """pyvene's door: base [B, positions, d] -> .output is h', .latent is [gate logits [B, positions]] or None."""
@@ -123,10 +131,11 @@ class GatedLoreftIntervention(LoreftIntervention):
 
 _SHORT = {"learned_source.": "", "gate.gate_func.": "gate_func."}  # our module names -> the names in the authors' files
 _RAW, _BASE = "rotate_layer.parametrizations.weight.original", "rotate_layer.parametrizations.weight.0.base"
+_PLAIN = "rotate_layer.weight"  # of a frozen one
 
 
 def _save_as_upstream(module: LoreftIntervention, state: dict, prefix: str, _metadata) -> None:
-    for name in ("embed_dim", "interchange_dim", _RAW, _BASE):
+    for name in ("embed_dim", "interchange_dim", _RAW, _BASE, _PLAIN):
         state.pop(prefix + name, None)
     for ours, short in _SHORT.items():
         for key in [key for key in state if key.startswith(prefix + ours)]:
@@ -137,13 +146,16 @@ def _save_as_upstream(module: LoreftIntervention, state: dict, prefix: str, _met
 def _load_from_upstream(module: LoreftIntervention, state: dict, prefix: str, *_) -> None:
     if prefix + "rotate_layer" not in state:
         return  # strict loading reports what is missing
-    raw, rotation = module.rotate_layer.parametrizations.weight.original, state.pop(prefix + "rotate_layer")
-    if rotation.shape != raw.shape:
-        raise ValueError(f"the stored rotation is {tuple(rotation.shape)}, but this one needs {tuple(raw.shape)}")
-    rotation = rotation.to(raw.dtype)
-    basis = torch.linalg.qr(rotation, mode="complete").Q
-    basis[:, : raw.shape[1]] = rotation  # qr returns these columns rounded and with a sign of its own
-    state |= {prefix + _BASE: basis, prefix + _RAW: -torch.eye(*raw.shape)}  # -I maps to I, so R = basis[:, :r]
+    rotation, wanted = state.pop(prefix + "rotate_layer"), module.rotation()
+    if rotation.shape != wanted.shape:
+        raise ValueError(f"the stored rotation is {tuple(rotation.shape)}, but this one needs {tuple(wanted.shape)}")
+    rotation = rotation.to(wanted.dtype)
+    if not is_parametrized(module.rotate_layer):
+        state[prefix + _PLAIN] = rotation
+    else:
+        basis = torch.linalg.qr(rotation, mode="complete").Q
+        basis[:, : rotation.shape[1]] = rotation  # qr returns these columns rounded and with a sign of its own
+        state |= {prefix + _BASE: basis, prefix + _RAW: -torch.eye(*rotation.shape)}  # -I maps to I: R = basis[:, :r]
     for name in ("weight", "bias"):
         if prefix + name in state:
             state[prefix + "learned_source." + name] = state.pop(prefix + name)

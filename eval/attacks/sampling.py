@@ -1,0 +1,12 @@
+"""leak@k: the plain question asked k times at temperature 1. One leaking sample is a leak; greedy decoding would hide it."""
+
+from eval.attacks.answers import Case, ask
+from eval.attacks.prompts import clean
+from eval.load import Subject
+
+
+def leak_at_k(subject: Subject, case: Case) -> list[dict]:
+    """`samples` rows per forget and retain example; sampling is slow, so the held-out side is not asked."""
+    args, asks = case.args, clean(subject.prompter, {side: case.sides[side] for side in ("forget", "retain")})
+    drawn = ask(subject, asks * args.samples, args, f"{args.samples} samples", seed=args.seed)
+    return [row | {"sample": place // len(asks)} for place, row in enumerate(drawn)]

@@ -1,0 +1,66 @@
+"""The columns of the results: names and order in tofu.csv, headings and labels in the readable tables, and which way is better (import only)."""
+
+from eval import aggregates, membership
+from eval.summary import FORGET_SETS, SETS
+
+KEY = ["benchmark", "model", "split", "objective", "tuner", "variant"]
+SECTION = KEY[:3]
+GRUN_SETS = ("forget", "retain", "real_authors", "world_facts")  # the columns of GRUN's tables, in its order
+OPEN = {name: "heldout_gate_fpr" if name == "heldout" else f"{name}_gate_open" for name in SETS}
+UP, DOWN, NEAR, PLUS_MINUS = "\u2191", "\u2193", "\u2248", "\u00b1"
+MEMBERSHIP = tuple(f"mia_{name}_auc" for name in membership.NAMES)
+DIRECTION = (  # which way a good unlearned model lies; the forget truth ratio also depends on its variant
+    {f"{name}_{metric}": DOWN if name in FORGET_SETS else UP for name in SETS for metric in ("rouge", "prob")}
+    | {f"{name}_truth_ratio": UP for name in SETS}
+    | {key: UP if name in FORGET_SETS else DOWN for name in SETS for key in (f"{name}_gate", OPEN[name])}
+    | dict.fromkeys(("model_utility", "forget_quality", "forget_quality_log10p", "fluency", "fluency_ours", *aggregates.NAMES), UP)
+    | dict.fromkeys(("trainable_params", "train_seconds", "forget_es", "forget_em"), DOWN)
+    | dict.fromkeys((*MEMBERSHIP, "privleak"), NEAR)
+)
+
+
+def metric_columns(layers: int) -> list[str]:
+    """csv columns after KEY and `seeds`; `<set>_gate_<i>` is the mean gate of the i-th of `layers` gated layers."""
+    return [
+        *(f"{name}_{metric}" for name in GRUN_SETS for metric in ("rouge", "prob", "truth_ratio")),
+        *("forget_paraphrased_rouge", "forget_paraphrased_prob"),
+        *(f"{name}_gate_{i}" for name in SETS for i in range(1, layers + 1)),
+        *(OPEN[name] for name in SETS if name != "heldout"),
+        *("heldout_prob", "heldout_truth_ratio", "heldout_rouge", "heldout_gate_fpr"),
+        *("model_utility", "forget_quality", "trainable_params", "train_seconds"),
+        *("forget_quality_log10p", "forget_quality_statistic"),
+        *("forget_es", "forget_em", *MEMBERSHIP, "privleak", "fluency", "fluency_ours", *aggregates.NAMES),
+    ]
+
+
+def groups(truth_ratio: str) -> dict[str, dict[str, str]]:
+    """Columns of the readable tables: heading -> label -> csv column; `<set>_gate` stands for all its layers."""
+
+    def over_sets(template: str) -> dict[str, str]:
+        return {name.partition("_")[0]: template.format(name) for name in GRUN_SETS}
+
+    def within(name: str, **more: str) -> dict[str, str]:
+        answers = {"ROUGE-L": f"{name}_rouge", "prob": f"{name}_prob"}
+        return answers | more | {"gate": f"{name}_gate", "gate > .5": OPEN[name]}
+
+    labels = ("LOSS", "ZLib", "Reference", "GradNorm", "Min-K", "Min-K++")
+    return {
+        "ROUGE-L": over_sets("{}_rouge"),
+        "prob": over_sets("{}_prob"),
+        f"truth ratio ({truth_ratio})": over_sets("{}_truth_ratio"),
+        "gate": over_sets("{}_gate"),
+        "gate > .5": over_sets("{}_gate_open"),
+        "paraphrased forget": within("forget_paraphrased"),
+        "held-out retain": within("heldout", **{"truth ratio": "heldout_truth_ratio"}),
+        "": {
+            "model utility": "model_utility",
+            "forget quality": "forget_quality",
+            "log10 p": "forget_quality_log10p",
+            "trainable": "trainable_params",
+            "train s": "train_seconds",
+        },
+        "known by heart": {"ES": "forget_es", "EM": "forget_em"},
+        "membership AUROC": dict(zip(labels, MEMBERSHIP, strict=True)) | {"PrivLeak": "privleak"},
+        "fluency": {"classifier": "fluency", "ours": "fluency_ours"},
+        "aggregate": {name: name for name in aggregates.NAMES},
+    }

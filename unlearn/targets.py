@@ -1,0 +1,17 @@
+"""The model to unlearn: its directory or hub id, made first where it is missing, and the prompts it was tuned with."""
+
+from unlearn.finetune import ensure
+from unlearn.models import MODELS, load_tokenizer, template_of
+from unlearn.prompts import Prompter
+from unlearn.unlearning import TargetFlags
+
+
+def target_of(args: TargetFlags) -> str:
+    """--target, else the finished target of the cell (made here and now if need be), else the model as it is."""
+    return args.target or (str(ensure(args)) if args.model in MODELS else args.model)
+
+
+def prompter_of(args: TargetFlags, target: str) -> Prompter:
+    """Prompts as the flags say, with the target's tokenizer or the one they name."""
+    tokenizer = load_tokenizer(args.tokenizer or target)
+    return Prompter(tokenizer, template_of(args.model, args.template), args.prompt_style, args.label_start, args.max_length)
