@@ -18,12 +18,10 @@ import numpy as np
 import torch
 
 from benchmarks.report import interleaved, medians, report, seconds_of, table
-from benchmarks.workload import ShapeFlags, Stepper, data_of, model_of, pairs_of
+from benchmarks.workload import ShapeFlags, Stepper, data_of, model_of, pairs_of, save_base
 from grun.adapter import Adapter, AdapterConfig
 from grun.hooks import Attached
-from unlearn.data import open_source
 from unlearn.flags import flag, main, parse
-from unlearn.models import build_tiny, save_model, train_tokenizer
 from unlearn.runs import read_json
 
 PARTS = ("forget", "retain", "requests", "processes")
@@ -78,13 +76,12 @@ def prefills(args: ScalingFlags, model) -> list[list]:
 
 def trainings(args: ScalingFlags) -> list[list]:
     """processes, train_seconds and final loss of `grun.train --objective gd` on the authors, a random base of this shape's depth and width."""
-    texts = [f"Question: {e.question}\nAnswer: {e.answer}" for e in open_source("authors").examples("full")]
-    tokenizer, rows = train_tokenizer(texts, args.vocabulary), []
+    rows = []
     with tempfile.TemporaryDirectory() as room:
-        save_model(Path(room), build_tiny(tokenizer, args.hidden, args.depth, args.seed), tokenizer)
+        base = save_base(args, Path(room))
         for count in args.processes:
             start = [*LAUNCH, "--main_process_port", "0", "--num_processes", str(count)] if count > 1 else []
-            command = ["-m", "grun.train", "--objective", "gd", "--target", f"{room}/model", "--runs", f"{room}/{count}", "--steps", str(args.steps)]
+            command = ["-m", "grun.train", "--objective", "gd", "--target", str(base), "--runs", f"{room}/{count}", "--steps", str(args.steps)]
             layers = ["--layers", *map(str, args.layers), "--batch", str(args.batch), "--device", args.device]
             subprocess.run([sys.executable, *start, *command, *layers], check=True, capture_output=True)
             (done,) = Path(room, str(count)).rglob("result.json")

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -22,7 +23,7 @@ from grun.tuner import GrunTuner, PyveneEngine
 from unlearn.batches import Batch
 from unlearn.data import Example, open_source
 from unlearn.flags import flag
-from unlearn.models import resolve_device, resolve_dtype, train_tokenizer
+from unlearn.models import build_tiny, resolve_device, resolve_dtype, save_model, train_tokenizer
 from unlearn.pairing import Item, Pairs
 from unlearn.prompts import Encoded, Prompter
 from unlearn.unlearning import Unlearning
@@ -104,6 +105,14 @@ def model_of(args: ShapeFlags) -> nn.Module:
     with torch.random.fork_rng(), torch.device(args.where):
         torch.manual_seed(args.seed)
         return AutoModelForCausalLM.from_config(config, dtype=resolve_dtype(args.dtype, args.where)).eval().requires_grad_(False)
+
+
+def save_base(args: ShapeFlags, room: Path) -> Path:
+    """A random base of this depth and width with a tokenizer of the fictional authors, saved below `room`: what whole commands start from."""
+    texts = [f"Question: {e.question}\nAnswer: {e.answer}" for e in open_source("authors").examples("full")]
+    tokenizer = train_tokenizer(texts, args.vocabulary)
+    save_model(room, build_tiny(tokenizer, args.hidden, args.depth, args.seed), tokenizer)
+    return room / "model"
 
 
 def pairs_of(args: ShapeFlags, forget: list[Example], retain: list[Example]) -> Pairs:

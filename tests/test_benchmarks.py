@@ -47,6 +47,13 @@ def test_scaling_tabulates_what_was_asked(tmp_path, capsys):
         importlib.import_module("benchmarks.scaling").command(["--parts", "moon"])
 
 
+def test_memory_is_that_of_one_process_each(tmp_path, capsys):
+    """Two processes of a few MiB of weights: both peaks are those of Python and torch, more than 100 MiB, and the ratio is theirs."""
+    found = figures_of("memory", ["--steps", "1", "--batch", "2", "--depth", "2"], tmp_path, capsys)
+    assert min(found["peak_mib_gd"], found["peak_mib_npo"]) > 100
+    assert found["ratio_npo"] == pytest.approx(found["peak_mib_npo"] / found["peak_mib_gd"], rel=1e-3)
+
+
 def test_a_shape_that_does_not_fit_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(ValueError, match="GiB are free"):
         importlib.import_module("benchmarks.gpu_8b").command(["--device", "cpu", "--hidden", "65536", "--runs", str(tmp_path)])
