@@ -51,14 +51,18 @@ def runs(tmp_path_factory):
         lines.append(" ".join([module.__name__, *words, "--runs", str(made[2])]))
     (folder / "lines").write_text("\n".join(lines))
     (folder / "driver.py").write_text(DRIVER)
-    launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
+    launch(folder / "driver.py", folder / "lines", "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0", len(CASES))
+    return made
+
+
+def launch(driver: Path, lines: Path, how: str, runs: int) -> None:
+    """Run the commands in the file `lines` on two processes; they say that `runs` runs are finished."""
     done = subprocess.run(
-        [sys.executable, *launch.split(), str(folder / "driver.py"), str(folder / "lines")], cwd=ROOT, capture_output=True, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "accelerate.commands.launch", *how.split(), "--num_processes", "2", str(driver), str(lines)], cwd=ROOT,
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("finished: ") == len(CASES), "one process speaks for both"
-    return made
+    assert done.stdout.count("finished: ") == runs, "one process speaks for both"
 
 
 def pair(runs, case) -> tuple[Run, Run]:
@@ -104,3 +108,40 @@ def test_the_dual_variable_is_that_of_one_process(runs):
     assert paths[0] == pytest.approx(paths[1], rel=1e-4)
     assert paths[0][:2] == pytest.approx([1.0, 1.0]) and paths[0][-1] > 10  # starts at the retain weight, moves after a quarter epoch: one step
     assert json.loads((pair(runs, "pdu-full")[1].path / "config.json").read_text())["objective"] == "pdu"
+
+
+FSDP = """
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from unlearn import loop
+
+def sharding(**options):
+    made = Accelerator(**options)
+    made.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # reads the variables that the launcher sets from the configuration file
+    type(made).distributed_type = property(lambda self: DistributedType.FSDP)
+    type(made).is_fsdp2 = property(lambda self: True)
+    return made
+
+loop.Accelerator = sharding
+"""
+
+
+def test_sharded_is_the_same_and_refuses_adapters(runs):
+    """FSDP by the shipped configuration: losses, checks and the saved model are one process's. accelerate shards on accelerators alone, so
+    on these CPUs the driver tells it to (torch can). GRUN trains no whole model, and says so."""
+    folder, one = runs[1].parent, pair(runs, "pdu-full")[0]
+    words = " ".join([*COMMON, *CASES["pdu-full"][1], "--target", one.config["target"], "--checkpoint_every", "2", "--runs", str(folder / "fsdp")])
+    (folder / "fsdp.py").write_text(FSDP + DRIVER)
+    (folder / "fsdp-lines").write_text(f"baselines.train {words}")
+    how = f"--config_file {ROOT / 'baselines' / 'accelerate' / 'fsdp.yaml'}"
+    launch(folder / "fsdp.py", folder / "fsdp-lines", how, 1)
+    (sharded,) = (Run(path.parent) for path in (folder / "fsdp").rglob("result.json"))
+    assert (sharded.result["distribution"], one.result["distribution"]) == ("FSDP", "NO")
+    for a, b in zip(one.logged(), sharded.logged(), strict=True):
+        assert b.get("check", b)["retain"] == pytest.approx(a.get("check", a)["retain"], rel=1e-4)
+    theirs = load_file(sharded.path / "model" / "model.safetensors")
+    for name, weight in load_file(one.path / "model" / "model.safetensors").items():
+        torch.testing.assert_close(theirs[name], weight, rtol=1e-3, atol=1e-5)
+    (folder / "fsdp-lines").write_text(f"grun.train {' '.join([*COMMON, '--layers', '1', '--target', one.config['target'], '--runs', str(folder / 'fsdp')])}")
+    with pytest.raises(AssertionError, match="start it without them"):
+        launch(folder / "fsdp.py", folder / "fsdp-lines", how, 1)

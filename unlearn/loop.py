@@ -130,7 +130,7 @@ def train(module: nn.Module, losses, items: Callable[[int], list], plan: Plan, r
     else:
         save_model(accelerator, stepper, save, run.path)
     result = {"steps": taken, "planned_steps": plan.steps, "train_seconds": round(time.perf_counter() - began, 2)}
-    result |= {"processes": accelerator.num_processes, "final": record}
+    result |= {"processes": accelerator.num_processes, "distribution": accelerator.distributed_type.value, "final": record}
     return result | ({"checks": checks} if check else {})
 
 
