@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from eval import run as eval_run
 from eval import tables
@@ -91,10 +93,12 @@ def test_official_flag_names(toy):
     assert (ungated.objective, ungated.gate, ungated.tuner) == ("gd", "none", "reft")
 
 
-def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch):
-    """A GRUN run killed in its third step goes on from its checkpoint to the same adapter, byte for byte."""
+@pytest.mark.parametrize("engine", ["pyvene", "cached"])
+def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch, engine):
+    """A GRUN run killed in its third step goes on from its checkpoint to the same adapter: byte for byte, or, where the cache is
+    filled in other company than before, to rounding."""
     target = str(toy / PLACE / "full" / "target-seed42")
-    flags = ["--objective", "npo", "--checkpoint_every", "1", "--target", target]
+    flags = ["--objective", "npo", "--checkpoint_every", "1", "--target", target, "--engine", engine]
     grun_train.command(grun_flags(tmp_path / "a", *flags))
     items = grun_train.pairs_of
 
@@ -112,7 +116,11 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch):
     assert not broken.done and broken.checkpoint.exists()
     grun_train.command(grun_flags(tmp_path / "b", *flags))
     one, other = (only_run(tmp_path / name, "forget10/npo-*").path / "adapter" / "adapter.safetensors" for name in "ab")
-    assert one.read_bytes() == other.read_bytes() and not broken.checkpoint.exists()
+    if engine == "pyvene":
+        assert one.read_bytes() == other.read_bytes()
+    for name, value in load_file(one).items():
+        torch.testing.assert_close(load_file(other)[name], value, rtol=1e-4, atol=1e-5)
+    assert not broken.checkpoint.exists()
 
 
 def test_engines_train_the_same(toy, tmp_path):

@@ -26,6 +26,7 @@ from unlearn.objectives import OBJECTIVES, retain_nll
 from unlearn.prompts import Encoded
 
 V, D, L = 61, 32, 5
+GRADIENTS = 1e-5 if torch.__version__ >= "2.13" else 3e-5  # torch 2.11 rounds Gemma 2's soft caps differently
 COMMON = {
     "vocab_size": V, "hidden_size": D, "intermediate_size": 48, "num_hidden_layers": L, "num_attention_heads": 4, "max_position_embeddings": 128,
     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.2,
@@ -85,7 +86,7 @@ def assert_same(model, objective, **how):
     found = torch.autograd.grad(b, list(other.parameters()))
     whole = torch.cat([g.flatten() for g in expected]).norm()
     for (name, _), e, f in zip(one.named_parameters(), expected, found, strict=True):
-        assert (e - f).norm() <= 1e-5 * max(e.norm(), 1e-2 * whole), (name, (e - f).norm() / e.norm())
+        assert (e - f).norm() <= GRADIENTS * max(e.norm(), 1e-2 * whole), (name, (e - f).norm() / e.norm())
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -69,7 +69,7 @@ def restore(run: Run, trained: dict[str, Tensor], optimizer, accelerator: Accele
             p.copy_(tensors[f"weight.{name}"])
             moments = {kind: tensors[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq") if f"{kind}.{name}" in tensors}
             if moments:
-                optimizer.state[p] = {kind: value.to(p.device) if value.ndim else value for kind, value in moments.items()}
+                optimizer.state[p] = {kind: value.to(p.device, copy=True) if value.ndim else value for kind, value in moments.items()}
     return state
 
 
