@@ -12,15 +12,28 @@
 # Flags go to `python -m baselines.train`. REFERENCE=1 trains the retain-only models first (forget quality needs them); DRY_RUN=1
 # prints the commands; NPROC=n trains on n processes; ACCELERATE=file.yaml launches them with that configuration (FSDP, DeepSpeed);
 # DATA_DIR=folder reads the benchmark's files there; RUNS=folder holds the run directories.
+# SEQUENTIAL="forget_sust1 forget_sust2": requests that come one by one, each unlearned (all weights) from what the one before left.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${TUNERS:=full lora}" "${SPLITS:=forget10}" "${SEEDS:=42}"
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${TUNERS:=full lora}" "${SEEDS:=42}" "${SPLITS:=$(split_of "$BENCHMARK")}"
 : "${LRS:=}" "${CONTROLS=probe keyword}" "${REFERENCE:=0}"
 export BENCHMARK MODELS SPLITS
 
 if [[ $REFERENCE == 1 ]]; then
     SEEDS=42 REFERENCE=1 ./cmd_finetune.sh
+fi
+if [[ -n ${SEQUENTIAL:-} ]]; then
+    for model in $MODELS; do
+        for loss in $LOSSES; do
+            for seed in $SEEDS; do
+                run_py baselines.sequential --splits $SEQUENTIAL --benchmark "$BENCHMARK" --model "$model" --objective "$loss" --seed "$seed" \
+                    ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
+            done
+        done
+    done
+    SPLITS=$SEQUENTIAL ./cmd_eval.sh
+    exit
 fi
 for model in $MODELS; do
     for split in $SPLITS; do
@@ -29,7 +42,8 @@ for model in $MODELS; do
             for tuner in $TUNERS; do
                 for loss in $LOSSES; do
                     for lr in ${LRS:-recipe}; do
-                        if [[ $lr == recipe ]]; then rate=(); else rate=(--lr "$lr"); fi
+                        # losses on training data, before the first and after the last step, choose among them (eval/sweeps.py)
+                        if [[ $lr == recipe ]]; then rate=(); else rate=(--lr "$lr" --eval_steps 1000); fi
                         run_py baselines.train "${cell[@]}" --objective "$loss" --tuner "$tuner" ${rate[@]+"${rate[@]}"} "$@"
                     done
                 done

@@ -10,7 +10,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SPLITS:=forget10}" "${SEEDS:=42}" "${REFERENCE:=0}"
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SEEDS:=42}" "${REFERENCE:=0}" "${SPLITS:=$(split_of "$BENCHMARK")}"
 
 splits=full
 if [[ $REFERENCE == 1 ]]; then

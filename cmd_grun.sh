@@ -14,7 +14,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
 [[ " $* " != *" --variant "* ]] || : "${LOSSES:=idk+ul}"
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${SPLITS:=forget10}" "${SEEDS:=42}" "${REFERENCE:=0}"
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${SEEDS:=42}" "${REFERENCE:=0}" "${SPLITS:=$(split_of "$BENCHMARK")}"
 export BENCHMARK MODELS SPLITS
 
 if [[ $REFERENCE == 1 ]]; then
@@ -29,6 +29,7 @@ if [[ -n ${SEQUENTIAL:-} ]]; then
             done
         done
     done
+    [[ $BENCHMARK != muse* ]] || { SPLITS=$SEQUENTIAL ./cmd_eval.sh; exit; }
     NPROC=1 run_py eval.sequential --benchmark "$BENCHMARK" ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"}
     exit
 fi

@@ -17,6 +17,7 @@ DIRECTION = (  # which way a good unlearned model lies; the forget truth ratio a
     | dict.fromkeys(("trainable_params", "train_seconds", "forget_es", "forget_em"), DOWN)
     | dict.fromkeys((*MEMBERSHIP, "privleak"), NEAR)
 )
+GATES = "gates"  # the theme that only gated models have a row in
 
 
 def metric_columns(layers: int) -> list[str]:
@@ -33,34 +34,40 @@ def metric_columns(layers: int) -> list[str]:
     ]
 
 
-def groups(truth_ratio: str) -> dict[str, dict[str, str]]:
-    """Columns of the readable tables: heading -> label -> csv column; `<set>_gate` stands for all its layers."""
+def themes(truth_ratio: str) -> dict[str, dict[str, dict[str, str]]]:
+    """The readable tables of one section: theme -> heading -> label -> csv column; `<set>_gate` stands for all its layers."""
 
     def over_sets(template: str) -> dict[str, str]:
         return {name.partition("_")[0]: template.format(name) for name in GRUN_SETS}
 
-    def within(name: str, **more: str) -> dict[str, str]:
-        answers = {"ROUGE-L": f"{name}_rouge", "prob": f"{name}_prob"}
-        return answers | more | {"gate": f"{name}_gate", "gate > .5": OPEN[name]}
+    def beside(template: str) -> dict[str, str]:
+        return {label: template.format(name) for label, name in (("paraphrased forget", "forget_paraphrased"), ("held-out retain", "heldout"))}
 
     labels = ("LOSS", "ZLib", "Reference", "GradNorm", "Min-K", "Min-K++")
     return {
-        "ROUGE-L": over_sets("{}_rouge"),
-        "prob": over_sets("{}_prob"),
-        f"truth ratio ({truth_ratio})": over_sets("{}_truth_ratio"),
-        "gate": over_sets("{}_gate"),
-        "gate > .5": over_sets("{}_gate_open"),
-        "paraphrased forget": within("forget_paraphrased"),
-        "held-out retain": within("heldout", **{"truth ratio": "heldout_truth_ratio"}),
-        "": {
-            "model utility": "model_utility",
-            "forget quality": "forget_quality",
-            "log10 p": "forget_quality_log10p",
-            "trainable": "trainable_params",
-            "train s": "train_seconds",
+        "overview": {
+            "ROUGE-L": {"forget": "forget_rouge", "retain": "retain_rouge", "held-out": "heldout_rouge"},
+            "": {"model utility": "model_utility", "forget quality": "forget_quality", "log10 p": "forget_quality_log10p"},
+            "aggregate": {name: name for name in aggregates.NAMES},
+            "cost": {"trainable": "trainable_params", "train s": "train_seconds"},
         },
-        "known by heart": {"ES": "forget_es", "EM": "forget_em"},
-        "membership AUROC": dict(zip(labels, MEMBERSHIP, strict=True)) | {"PrivLeak": "privleak"},
-        "fluency": {"classifier": "fluency", "ours": "fluency_ours"},
-        "aggregate": {name: name for name in aggregates.NAMES},
+        "every set": {
+            "ROUGE-L": over_sets("{}_rouge"),
+            "prob": over_sets("{}_prob"),
+            f"truth ratio ({truth_ratio})": over_sets("{}_truth_ratio"),
+        },
+        "paraphrased and held-out questions": {
+            "ROUGE-L": beside("{}_rouge"),
+            "prob": beside("{}_prob"),
+            "truth ratio": {"held-out retain": "heldout_truth_ratio"},
+        },
+        GATES: {
+            "gate": over_sets("{}_gate") | beside("{}_gate"),
+            "gate > .5": over_sets("{}_gate_open") | {"paraphrased forget": OPEN["forget_paraphrased"], "held-out retain": OPEN["heldout"]},
+        },
+        "memorisation, membership, fluency": {
+            "known by heart": {"ES": "forget_es", "EM": "forget_em"},
+            "membership AUROC": dict(zip(labels, MEMBERSHIP, strict=True)) | {"PrivLeak": "privleak"},
+            "fluency": {"classifier": "fluency", "ours": "fluency_ours"},
+        },
     }

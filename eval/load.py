@@ -4,6 +4,7 @@
         subject.say(batch); subject.generate(prompts, 64)
 """
 
+import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -123,16 +124,27 @@ def load(run: str | Path, device: str = "auto", dtype: str = "auto", attn: str =
         load_tokenizer(asked.get("tokenizer") or target), template_of(config["model"], asked["template"]),
         asked.get("prompt_style", "finetune"), max_length=asked["max_length"],
     )  # fmt: skip
+    if config["objective"] == "target" and "target" in config:  # a hub's model, evaluated as it is
+        return Subject(path.name, load_model(target, device, dtype, attn), prompter)
     if (path / "model").exists():
         return Subject(path.name, load_model(str(path), device, dtype, attn), prompter)
     if own:
         base.cache_clear()
     model = (load_model if own else base)(target, device, dtype, attn, asked.get("quant", "no"))
     if (path / "lora").exists():
-        tuned = PeftModel.from_pretrained(model, path / "lora").eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that its version 6 will not know
+            tuned = PeftModel.from_pretrained(model, path / "lora").eval()
         return Subject(path.name, tuned.merge_and_unload() if own else tuned, prompter)
     if (path / "guard").exists():
         return Guarded(path.name, model, prompter, guard=Guard.load(path))
     if (path / "adapter").exists():
         return Subject(path.name, model, prompter, Attached(model, Adapter.load(model, path / "adapter")))
     raise ValueError(f"{path} holds neither adapter/, guard/, lora/ nor model/; delete it and run its training command again")
+
+
+def with_adapter(subject: Subject, adapter: str | Path) -> Subject:
+    """A loaded base model with the GRUN adapter of this folder, or of this run's."""
+    folder = Path(adapter) / "adapter" if (Path(adapter) / "adapter").exists() else Path(adapter)
+    subject.attached = Attached(subject.model, Adapter.load(subject.model, folder))
+    return subject

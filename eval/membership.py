@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 
 LOWEST = 0.4  # share of tokens that Min-K and Min-K++ look at
 EPSILON = 1e-10  # open-unlearning's guard in PrivLeak
@@ -60,9 +60,9 @@ def gradient_norm(rows: Rows) -> np.ndarray:
 
 
 def auroc(members: np.ndarray, others: np.ndarray) -> float:
-    """P(score of a non-member > score of a member), ties count half."""
-    labels = np.repeat([0, 1], [len(members), len(others)])
-    return float(roc_auc_score(labels, np.concatenate([members, others])))
+    """P(score of a non-member > score of a member), ties count half: (R - n (n + 1) / 2) / (m n), R the sum of the n non-members' mean ranks."""
+    m, n = len(members), len(others)
+    return float((rankdata([*members, *others])[m:].sum() - n * (n + 1) / 2) / (m * n))
 
 
 ATTACKS: dict[str, Callable[[Rows], np.ndarray]] = {

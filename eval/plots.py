@@ -1,10 +1,12 @@
-"""Two pictures from the per-example rows, without a model: runs/tables/gates.png and runs/tables/forget_quality.png.
+"""Three pictures without a model: runs/tables/tradeoff.png, gates.png and forget_quality.png.
 
     python -m eval.plots                                every benchmark with TOFU's sets
     python -m eval.plots --runs runs --benchmark tofu
 
-gates            one panel per (run, forget split); in it, for each gated layer, one strip of dots per evaluation set, a dot an example.
-                 Above each strip stands the share of its gates that are open (> .5): wanted are 100 % on forget, however a question is
+tradeoff         one panel per (benchmark, model, forget split): forget ROUGE-L against model utility, a point per run, a curve per method, that is
+                 over its learning rates; a ring around the kept one (eval.sweeps). A good run is as far left as the reference and as high as the target
+gates            one panel per (run, forget split); in it, for each gated layer, one histogram per evaluation set (bars to the right, 100 % as wide as
+                 the strip), a dot an example. Above each stands the share of its gates that are open (> .5): wanted are 100 % on forget, however a question is
                  phrased, and 0 % on retain, whether the gate was trained on it or not (held-out)
 forget_quality   one panel per (benchmark, model, forget split); in it, for each run, the share of forget rows whose truth ratio is at most x.
                  Forget quality asks whether a run's curve could be the retain-only model's, D is the widest gap between the two
@@ -19,10 +21,12 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 
-from eval import metrics
+from eval import metrics, sweeps
+from eval.columns import SECTION
 from eval.summary import BENCHMARKS, column, evaluations, has, read_rows, wrong_nll
-from eval.tables import belongs
+from eval.tables import ORDER, belongs, collect
 from unlearn.flags import main
 from unlearn.runs import read_json
 
@@ -37,6 +41,9 @@ STRIPS = {
     "retain": ("retain", "#0072B2", "o"),
     "heldout": ("held-out retain", "#56B4E9", "s"),
 }
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933")
+MARKERS = "os^vDPX<>p"
+BINS = 20  # of a histogram of gates
 WIDTH, LAYER_WIDTH = 13, 1.25  # inches: of the figure at most; of one layer's strips, so that the shares do not touch
 
 Panel = tuple[str, list[str], dict[str, np.ndarray]]
@@ -61,7 +68,7 @@ def gated(runs: str | Path, benchmarks=BENCHMARKS) -> list[Panel]:
 
 
 def draw(axes, layers: list[str], gates: dict[str, np.ndarray]) -> None:
-    """One panel. Strips of one layer stand side by side; dots are spread evenly across a strip, in file order."""
+    """One panel. Histograms of one layer stand side by side; dots are spread evenly across their strip, in file order."""
     axes.axhline(0.5, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
     step = 0.8 / len(STRIPS)
     for place, (name, (_, colour, marker)) in enumerate(STRIPS.items()):
@@ -71,6 +78,10 @@ def draw(axes, layers: list[str], gates: dict[str, np.ndarray]) -> None:
         spread = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.7 * step  # golden ratio: even, and not random
         for i in range(len(layers)):
             centre = i + (place - (len(STRIPS) - 1) / 2) * step
+            shares, edges = np.histogram(values[:, i], BINS, (0, 1))
+            left = centre - 0.42 * step
+            axes.barh(edges[:-1], 0.84 * step * shares / len(values), 1 / BINS, left, align="edge", color=colour, alpha=0.25, linewidth=0, zorder=0)
+            axes.plot([left, left], [0, 1], color=colour, linewidth=0.5, alpha=0.5, zorder=0)
             axes.scatter(
                 centre + spread, values[:, i], s=7, marker=marker, color=colour, alpha=0.55, linewidths=0, clip_on=False
             )
@@ -100,7 +111,7 @@ def plot_gates(runs: str | Path, benchmarks=BENCHMARKS) -> Path | None:
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
     figure.supylabel("gate value (0: model untouched)", fontsize=8)
-    figure.supxlabel("one dot per example; above each strip: share of gates > .5", fontsize=8)
+    figure.supxlabel("per layer and set: histogram, one dot per example; above: share of gates > .5", fontsize=8)
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
         for name, (label, colour, marker) in STRIPS.items()
@@ -140,8 +151,7 @@ def curves(runs: str | Path, benchmarks=BENCHMARKS) -> dict[str, list[Curve]]:
                 summary = read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
                 title = ", ".join((config.get("place") or config["benchmark"], config["model"], folder.name))
                 panels.setdefault(title, []).append(Curve(run.path.name, config["objective"], ratios, summary))
-    order = {"target": 0, "reference": 1}
-    return {title: sorted(found, key=lambda curve: (order.get(curve.objective, 2), curve.name)) for title, found in sorted(panels.items())}
+    return {title: sorted(found, key=lambda curve: (ORDER.get(curve.objective, len(ORDER)), curve.name)) for title, found in sorted(panels.items())}
 
 
 def log_ratios(folder: Path) -> np.ndarray | None:
@@ -178,15 +188,63 @@ def legend(curve: Curve) -> str:
     return curve.name if p is None or curve.objective == "reference" else f"{curve.name}\np = {p:.2g}, D = {gap:.2f}"
 
 
+def plot_tradeoff(runs: str | Path, benchmarks=BENCHMARKS) -> Path | None:
+    """Draw all panels into <runs>/tables/tradeoff.png and return its path; None where no run has both numbers."""
+    frame = collect(runs, benchmarks)[0] if any(folders for _, folders in evaluations(runs, benchmarks)) else pd.DataFrame()
+    frame = frame.reindex(columns=[*frame.columns, *({"forget_rouge", "model_utility"} - {*frame.columns})]).dropna(subset=["forget_rouge", "model_utility"])
+    if frame.empty:
+        return None
+    frame = frame.assign(kept=sweeps.mark(frame), rest=frame["variant"].map(sweeps.without_rate))
+    named = frame[["objective", "tuner", "rest"]].agg(lambda words: "-".join(word for word in words if word.strip("-")), axis=1)
+    frame["method"] = named.where(~frame["objective"].isin(ORDER), frame["objective"])
+    panels = [(", ".join(key), part) for key, part in frame.groupby(SECTION, sort=True)]
+    figure, grid = plt.subplots(len(panels), 1, figsize=(8, 0.4 + 4.2 * len(panels)), squeeze=False, layout="constrained")
+    for axes, (title, part) in zip(grid.flat, panels, strict=True):
+        draw_tradeoff(axes, part)
+        axes.set_title(title, fontsize=9)
+    return save(figure, Path(runs) / "tables" / "tradeoff.png")
+
+
+def draw_tradeoff(axes, part: pd.DataFrame) -> None:
+    """One panel: target and reference as lines that cross at what can be hoped for, then each method's points and its curve."""
+    methods = [name for name in sorted(set(part["method"])) if name not in ORDER]
+    for name, colour, dash in zip(ORDER, ("0.5", "0"), ("--", ":"), strict=True):
+        own = part[part["method"] == name]
+        if len(own):
+            at = own[["forget_rouge", "model_utility"]].mean()
+            axes.axvline(at["forget_rouge"], color=colour, linestyle=dash, linewidth=0.9, zorder=0)
+            axes.axhline(at["model_utility"], color=colour, linestyle=dash, linewidth=0.9, zorder=0)
+            axes.scatter(*at, marker="*", s=110, color=colour, label=name, zorder=3, clip_on=False)
+    for place, name in enumerate(methods):
+        own, colour = part[part["method"] == name], COLOURS[place % len(COLOURS)]
+        along = own.groupby("lr")[["lr", "forget_rouge", "model_utility"]].mean() if own["lr"].nunique() > 1 else own[:0]
+        axes.plot(along["forget_rouge"], along["model_utility"], color=colour, linewidth=1, alpha=0.7)
+        for rate, spot in along.iterrows():
+            axes.annotate(f"{rate:g}", (spot["forget_rouge"], spot["model_utility"]), (4, -10), textcoords="offset points", fontsize=6.5, color=colour)
+        axes.scatter(own["forget_rouge"], own["model_utility"], marker=MARKERS[place % len(MARKERS)], s=34, color=colour, label=name, alpha=0.9, clip_on=False)
+        kept = own[own["kept"].eq(True)]
+        axes.scatter(kept["forget_rouge"], kept["model_utility"], marker="o", s=130, facecolors="none", edgecolors=colour, linewidths=1.1, clip_on=False)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, min(1.02, max(0.1, 1.25 * part["model_utility"].max())))
+    axes.set_xlabel("forget ROUGE-L recall (left: forgotten). Controls have no utility: they answer or refuse", fontsize=8)
+    axes.set_ylabel("model utility (up: kept)", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+PICTURES = {plot_tradeoff: "model utility", plot_gates: "gates", plot_forget_quality: "truth ratios"}  # -> what a run must have to be in it
+
+
 def command(argv: list[str] | None) -> None:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=raw)
     parser.add_argument("--runs", default="runs", help="folder of all run directories")
     parser.add_argument("--benchmark", nargs="+", default=list(BENCHMARKS), choices=BENCHMARKS)
     args = parser.parse_args(argv)
-    for draw_all, lack in ((plot_gates, "has gates, so none are plotted"), (plot_forget_quality, "has truth ratios, so none are plotted")):
+    for draw_all, needed in PICTURES.items():
         path = draw_all(args.runs, args.benchmark)
-        print(f"written: {path}" if path else f"no evaluated run under {args.runs} {lack}", flush=True)
+        print(f"written: {path}" if path else f"no evaluated run under {args.runs} has {needed}, so none are plotted", flush=True)
 
 
 if __name__ == "__main__":

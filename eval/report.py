@@ -2,8 +2,8 @@
 
     python -m eval.report --runs runs
 
-Takes whatever lies in <runs>/tables: every .md is a section, with the .png of the same name, or of a name listed in PICTURES, below it,
-and its .csv and .tex to save. The other commands write those files; this one computes nothing.
+Takes whatever lies in <runs>/tables: every .md is a section, with the pictures of its name (tofu.png, tofu_bars.png), or of a name listed in
+PICTURES, below it, and its .csv and .tex to save. The other commands write those files; this one computes nothing.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from markdown_it import MarkdownIt
 from unlearn.flags import main
 from unlearn.runs import provenance, write_text
 
-ORDER = ("tofu", "attacks", "muse", "wmdp")  # sections that come first; the rest by name
-PICTURES = {"gates": "tofu", "forget_quality": "tofu", "tradeoff": "tofu"}  # pictures of another section than their own name's
+ORDER = ("tofu", "honest", "attacks", "muse", "wmdp")  # sections that come first; the rest by name
+PICTURES = {"tradeoff": "tofu", "gates": "tofu", "forget_quality": "tofu"}  # pictures of another section than their own name's, in their order
 WIDTH = 10  # columns that fit on a screen
 TYPES = {".csv": "text/csv", ".tex": "text/plain", ".png": "image/png"}
 
@@ -41,7 +41,7 @@ nav a, .files a {{ margin-right: 1rem; }}
 .table {{ overflow-x: auto; margin: .5rem 0 1rem; border: 1px solid var(--line); border-radius: 4px; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .82rem; }}
 th, td {{ padding: .3rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }}
-th {{ font-weight: 600; white-space: normal; vertical-align: bottom; min-width: 4.6rem; background: var(--soft); }}
+th {{ font-weight: 600; white-space: normal; vertical-align: bottom; min-width: 3.4rem; background: var(--soft); }}
 th:first-child, td:first-child {{ text-align: left; position: sticky; left: 0; background: var(--soft); font-weight: 600; }}
 tr:last-child td {{ border-bottom: 0; }}
 p {{ max-width: 75rem; }}
@@ -96,8 +96,9 @@ def sections(tables: Path) -> dict[str, tuple[str, list[Path], list[Path]]]:
     """name -> (text of its .md, its pictures, its other files), in reading order; pictures without a section make one of their own."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in tables.glob("*.md")}
     pictures: dict[str, list[Path]] = {}
-    for path in sorted(tables.glob("*.png")):
-        owner = path.stem if path.stem in texts else PICTURES.get(path.stem, path.stem)
+    for path in sorted(tables.glob("*.png"), key=lambda path: ([*PICTURES, path.stem].index(path.stem), path.stem)):
+        own = [name for name in texts if path.stem == name or path.stem.startswith(f"{name}_")]
+        owner = max(own, key=len) if own else PICTURES.get(path.stem, path.stem)
         pictures.setdefault(owner, []).append(path)
     names = sorted({*texts, *pictures}, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     return {name: (texts.get(name, ""), pictures.get(name, []), [tables / f"{name}{end}" for end in (".csv", ".tex")]) for name in names}

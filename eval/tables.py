@@ -3,10 +3,10 @@
     python -m eval.tables                               every benchmark with TOFU's metrics
     python -m eval.tables --runs runs --benchmark tofu
 
-Reads config.json, result.json and eval/<split>/summary.json of every finished run; needs no model. One row per method
-and split, columns in GRUN's order. Several seeds become their mean and the half-width of its 95 % interval (Student's
-t); a cell that some of the seeds lack is missing. The target is shown on every split it was evaluated on, a reference
-on the forget split it belongs to, every other run on its own split.
+Reads config.json, result.json, log.jsonl and eval/<split>/summary.json of every finished run; needs no model. One row per method and split;
+the csv has all columns in one, the readable forms a table for each theme (eval.columns). Several seeds become their mean and the half-width of its
+95 % interval (Student's t); a cell that some of the seeds lack is missing. The target is shown on every split it was evaluated on, a
+reference on the forget split it belongs to, every other run on its own split. Of several learning rates one is marked (eval.sweeps).
 """
 
 import argparse
@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from eval import aggregates
-from eval.columns import DIRECTION, DOWN, KEY, NEAR, PLUS_MINUS, SECTION, UP, groups, metric_columns
+from eval import aggregates, sweeps
+from eval.columns import DIRECTION, DOWN, GATES, KEY, NEAR, PLUS_MINUS, SECTION, UP, metric_columns, themes
 from eval.metrics import FORGET_FALLS
 from eval.places import retain_of
 from eval.summary import BENCHMARKS, OPTION_KEYS, Options, evaluations
@@ -52,7 +52,7 @@ def collect(runs: str | Path, benchmarks=BENCHMARKS) -> tuple[pd.DataFrame, Opti
             key = {name: config.get(name) or "" for name in KEY} | {"split": path.parent.name, "seed": config["seed"]}
             key["benchmark"] = config.get("place") or config["benchmark"]  # `authors,authors=12` is another benchmark
             cost = {name: run.result.get(name) for name in ("trainable_params", "train_seconds")}
-            records.append({"run": run.path.as_posix()} | key | flatten(read_json(path)) | cost)
+            records.append({"run": run.path.as_posix()} | key | flatten(read_json(path)) | cost | sweeps.facts(run, config))
     if not records:
         raise ValueError(f"no evaluated run of {', '.join(benchmarks)} under {runs}; run ./cmd_eval.sh first")
     frame = pd.DataFrame(records)
@@ -95,7 +95,8 @@ def average(frame: pd.DataFrame) -> pd.DataFrame:
     error = by_key[columns].agg(lambda cells: cells.sem(skipna=False))
     half = error.mul(stats.t.ppf(0.975, count - 1), axis=0).add_suffix("_ci95")
     warned = frame.reindex(columns=[*KEY, "warning"]).groupby(KEY, sort=False)["warning"].agg(lambda said: "; ".join(sorted(set(said.dropna()))))
-    table = pd.concat([count.rename("seeds"), mean, warned, half], axis=1).reset_index()
+    kept = frame[KEY].assign(kept=sweeps.mark(frame)).groupby(KEY, sort=False)["kept"].agg("first")
+    table = pd.concat([count.rename("seeds"), mean, warned, kept, half], axis=1).reset_index()
     table["rank"] = table["objective"].map(ORDER).fillna(len(ORDER))
     return table.sort_values([*SECTION, "rank", *KEY[3:]], ignore_index=True).drop(columns="rank")
 
@@ -115,13 +116,14 @@ def cell(row: pd.Series, column: str) -> str:
 
 
 def method(row: pd.Series) -> str:
-    """The row's name, as in its run directory: objective[-tuner][-variant]; (!) where there is a warning about it."""
+    """The row's name, as in its run directory: objective[-tuner][-variant]; (kept) of several learning rates; (!): a warning about it below."""
     name = "-".join(part for part in (row["objective"], row["tuner"].strip("-"), row["variant"]) if part)
-    return name + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "") + (" (!)" if row.get("warning") else "")
+    kept = sweeps.MARK if row.get("kept") is True else ""
+    return name + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "") + kept + (" (!)" if row.get("warning") else "")
 
 
-def readable(table: pd.DataFrame, truth_ratio: str) -> pd.DataFrame:
-    """Formatted cells of one section; index: method, columns: (heading, label with an arrow to the better side)."""
+def readable(table: pd.DataFrame, truth_ratio: str, theme: str) -> pd.DataFrame:
+    """Formatted cells of one section and theme; index: method, columns: (heading, label with an arrow to the better side)."""
 
     def arrow(column: str) -> str:
         return DOWN if column == "forget_truth_ratio" and truth_ratio in FORGET_FALLS else DIRECTION[column]
@@ -129,29 +131,46 @@ def readable(table: pd.DataFrame, truth_ratio: str) -> pd.DataFrame:
     rows = [row for _, row in table.iterrows()]
     cells = {
         (heading, label + arrow(column)): [cell(row, column) for row in rows]
-        for heading, labels in groups(truth_ratio).items()
+        for heading, labels in themes(truth_ratio)[theme].items()
         for label, column in labels.items()
     }
-    return pd.DataFrame(cells, index=[method(row) for row in rows])
+    found = pd.DataFrame(cells, index=[method(row) for row in rows])
+    return found[(found != "-").any(axis=1)] if theme == GATES else found
 
 
-def notes(table: pd.DataFrame, options: Options, unevaluated: list[str]) -> list[str]:
-    """What a reader must know, then warnings, then what the tables lack."""
+def parts_of(frame: pd.DataFrame, table: pd.DataFrame, truth_ratio: str) -> dict[str, pd.DataFrame]:
+    """Title -> readable table: every theme of every section, where anything of it was measured; the sweeps last."""
+    parts = {}
+    for key, part in table.groupby(SECTION, sort=False):
+        found = {theme: readable(part, truth_ratio, theme) for theme in themes(truth_ratio)}
+        rates = sweeps.readable(frame[(frame[SECTION] == list(key)).all(axis=1)])
+        found |= {"learning rates": rates} if rates is not None else {}
+        parts |= {f"{', '.join(key)}: {theme}": cells for theme, cells in found.items() if (cells != "-").any(axis=None)}
+    return parts
+
+
+def notes(table: pd.DataFrame, options: Options) -> list[str]:
+    """What a reader must know of the numbers."""
     fluency = "fluency (classifier)" if table["fluency"].notna().any() else "fluency (ours)"
-    lines = [
-        f"{UP} higher is better, {DOWN} lower, {NEAR} near the retain-only model's (PrivLeak: near 0). Truth ratio: {options.truth_ratio}. real: real authors; "
-        "world: world facts. gate: mean over the examples, one number per gated layer; gate > .5: share of the last gated layer's gates. "
-        "Forget quality: p of a Kolmogorov-Smirnov test against the retain-only model. ES: extraction strength, EM: exact memorisation, of the "
-        "forget set; membership: forget set against questions that no model saw, 1: recognised, .5: not. "
-        f"{capital(aggregates.formula(options.privacy_score, fluency))}. "
-        f"x{PLUS_MINUS}h: mean over seeds, half-width of its 95 % interval. -: not measured."
+    return [
+        f"{UP} higher is better, {DOWN} lower, {NEAR} near the retain-only model's (PrivLeak: near 0). x{PLUS_MINUS}h: mean over seeds, half-width of "
+        "its 95 % interval. -: not measured; a control has no likelihoods, it answers or refuses. real: real authors; world: world facts; "
+        "held-out: retain authors that no unlearning step saw.",
+        f"Truth ratio: {options.truth_ratio}. Forget quality: p of a Kolmogorov-Smirnov test against the retain-only model. gate: mean over the "
+        "examples, one number per gated layer; gate > .5: share of the last gated layer's gates.",
+        "ES: extraction strength, EM: exact memorisation, of the forget set. Membership: forget set against questions that no model saw, "
+        "1: recognised, .5: not. PrivLeak, negative: under-unlearned, positive: over-unlearned.",
+        f"{capital(aggregates.formula(options.privacy_score, fluency))}.",
     ]
-    lines += [f"WARNING, {', '.join(row[name] for name in SECTION)}, {method(row)}: {row['warning']}." for _, row in table.iterrows() if row["warning"]]
+
+
+def warnings(frame: pd.DataFrame, table: pd.DataFrame, unevaluated: list[str]) -> list[str]:
+    """What is wrong with these numbers, what the tables lack, and which learning rates are kept."""
+    lines = [f"WARNING, {', '.join(row[name] for name in SECTION)}, {method(row)}: {row['warning']}." for _, row in table.iterrows() if row["warning"]]
+    lines += sweeps.note(frame)
     for key, part in table.groupby(SECTION, sort=False):
         lines += [f"No evaluated {name} for {', '.join(key)}." for name in ORDER if name not in set(part["objective"])]
-    if unevaluated:
-        lines.append(f"Finished but not evaluated: {', '.join(unevaluated)}.")
-    return lines
+    return lines + ([f"Finished but not evaluated: {', '.join(unevaluated)}."] if unevaluated else [])
 
 
 def capital(sentence: str) -> str:
@@ -178,7 +197,7 @@ def terminal(parts: dict[str, pd.DataFrame], width: int) -> str:
 
 
 def markdown(parts: dict[str, pd.DataFrame]) -> str:
-    """One wide table per section, a row per method; both levels of a heading become one."""
+    """One table per part, a row per method; both levels of a heading become one."""
     lines = ["# Results"]
     for title, cells in parts.items():
         flat = cells.set_axis([" ".join(names).strip() for names in cells.columns], axis=1).rename_axis("method")
@@ -187,7 +206,7 @@ def markdown(parts: dict[str, pd.DataFrame]) -> str:
 
 
 def latex(parts: dict[str, pd.DataFrame], caption: str) -> str:
-    """One sideways table per section, a row per method, shrunk to the line width."""
+    """One sideways table per part, a row per method, shrunk to the line width."""
     lines = ["% needs \\usepackage{booktabs,graphicx,rotating}"]
     for title, cells in parts.items():
         style = cells.style.format(escape="latex")
@@ -205,15 +224,15 @@ def tabulate(runs: str | Path, benchmarks=BENCHMARKS, width: int = 120) -> str:
     """Write the three files into <runs>/tables and return the same as text for a terminal of `width` characters."""
     frame, options, unevaluated = collect(runs, benchmarks)
     table = average(frame)
-    parts = {", ".join(key): readable(part, options.truth_ratio) for key, part in table.groupby(SECTION, sort=False)}
-    text = notes(table, options, unevaluated)
+    parts = parts_of(frame, table, options.truth_ratio)
+    text, wrong = notes(table, options), warnings(frame, table, unevaluated)
     means = [name for name in table if not name.endswith("_ci95")]
     csv = table[means].assign(truth_ratio_variant=options.truth_ratio).join(table.drop(columns=means))
     out = Path(runs) / "tables" / "tofu"
     write_text(out.with_suffix(".csv"), csv.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
-    write_text(out.with_suffix(".md"), "\n\n".join([markdown(parts), *text]) + "\n")
-    write_text(out.with_suffix(".tex"), "\n".join([latex(parts, text[0]), *(f"% {line}" for line in text[1:])]) + "\n")
-    below = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text]
+    write_text(out.with_suffix(".md"), "\n\n".join([markdown(parts), *text, *wrong]) + "\n")
+    write_text(out.with_suffix(".tex"), latex(parts, " ".join([*text[:2], *wrong])) + "\n")
+    below = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in (*text, *wrong)]
     return "\n\n".join([terminal(parts, width), *below, f"written: {out}.md, .csv, .tex"])
 
 

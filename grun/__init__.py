@@ -7,6 +7,13 @@
     model.grun.remove()
 """
 
-from grun.loading import load
-
 __all__ = ["load"]
+
+
+def __getattr__(name: str):
+    """`load`, imported when it is asked for: `python -m grun.requests` finds that module not imported before it runs."""
+    if name == "load":
+        from grun.loading import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,8 +5,10 @@
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +21,7 @@ from pyvene_custom import GATES, LoreftIntervention
 from unlearn.models import blocks, check_layers, hidden_size
 from unlearn.runs import read_json, replace_directory, write_json
 
-FORMAT = 2  # 1 had no sha256 and a fingerprint of its own, and is still read
+FORMAT = 1
 POSITION = "last_prompt_token"
 DTYPES = ("float32", "bfloat16")
 CONFIG, WEIGHTS = "adapter.json", "adapter.safetensors"
@@ -108,9 +110,9 @@ class Adapter(nn.Module):
         """Read a folder for `model`, frozen, or to go on training with. Raises `ValueError` as `read_folder` does, for another base
         model, and for numbers that do not fit."""
         config, tensors = read_folder(directory)
-        kept, found = config.base.get("fingerprint"), fingerprint(model) if config.format > 1 else fingerprint_1(model)
+        kept, found = config.base["fingerprint"], fingerprint(model)
         if not same_base(kept, found):
-            raise ValueError(f"{directory} belongs to the base model {config.base.get('id')} (fingerprint {kept}), not to this one ({found})")
+            raise ValueError(f"{directory} belongs to the base model {config.base['id']} (fingerprint {kept}), not to this one ({found})")
         return cls.of(model, config, tensors, trainable, str(directory))
 
     @classmethod
@@ -144,23 +146,34 @@ def write_folder(directory: str | Path, config: AdapterConfig, tensors: dict[str
     replace_directory(directory, write)
 
 
-def read_config(directory: str | Path) -> tuple[AdapterConfig, str | None]:
-    """adapter.json and the sha256 it names (format 1 names none). Raises `ValueError` for a folder that is no adapter, a newer format, and
-    missing or unknown keys."""
+def read_config(directory: str | Path) -> tuple[AdapterConfig, str]:
+    """adapter.json and the sha256 it names. Raises `ValueError` for a folder that is no adapter, a newer format, missing or unknown keys, and
+    values of another type than theirs."""
     path = Path(directory) / CONFIG
     if not path.exists():
         raise ValueError(f"{directory} holds no {CONFIG}; give the `adapter` folder of a finished GRUN run")
     stored = read_json(path)
     found = stored.get("format") if isinstance(stored, dict) else None
-    if found not in range(1, FORMAT + 1):
-        raise ValueError(f"{directory} has adapter format {found}; this version reads up to {FORMAT}: update the repository")
-    allowed = {f.name for f in fields(AdapterConfig)} | {"sha256"}
-    needed = {"layers", "base", "format"} | ({"sha256"} if found > 1 else set())
-    for names, problem in ((needed - stored.keys(), "is missing"), (stored.keys() - allowed, "is no key of an adapter")):
-        if names:
-            raise ValueError(f"{path} is damaged: {min(names)} {problem}")
-    digest = stored.pop("sha256", None)
+    if found != FORMAT:
+        raise ValueError(f"{directory} has adapter format {found}; this version reads {FORMAT}: update the repository")
+    for problem in complaints(stored):
+        raise ValueError(f"{path} is damaged: {problem}")
+    digest = stored.pop("sha256")
     return AdapterConfig(**stored), digest
+
+
+def complaints(stored: dict) -> Iterator[str]:
+    """What is wrong with the contents of an adapter.json; each may be asked for only where those before it are not."""
+    types = get_type_hints(AdapterConfig) | {"layers": list, "sha256": str}
+    yield from (f"{name} is missing" for name in ("layers", "base", "sha256") if name not in stored)
+    for name, value in stored.items():
+        if name not in types:
+            yield f"{name} is no key of an adapter"
+        elif not isinstance(value, types[name]):
+            yield f"{name} is {value!r}"
+    yield from (f"layers has {layer!r}" for layer in stored["layers"] if not isinstance(layer, int))
+    yield from (f"base.{name} is missing" for name in ("id", "fingerprint") if not isinstance(stored["base"].get(name), str))
+    yield from (f"reach.{name} is unknown" for name in stored.get("reach", {}).keys() - {f.name for f in fields(Choices)})
 
 
 def read_folder(directory: str | Path) -> tuple[AdapterConfig, dict[str, Tensor]]:
@@ -169,7 +182,7 @@ def read_folder(directory: str | Path) -> tuple[AdapterConfig, dict[str, Tensor]
     weights = Path(directory) / WEIGHTS
     if not weights.exists():
         raise ValueError(f"{weights} is missing: the adapter is incomplete")
-    if digest and sha256(weights) != digest:
+    if sha256(weights) != digest:
         raise ValueError(f"{weights} is damaged or was changed: its sha256 is not the one in {CONFIG}")
     try:
         return config, load_file(weights)
@@ -184,6 +197,7 @@ def sha256(path: Path) -> str:
 
 def distance_to_orthonormal(rotation: Tensor) -> float:
     """max |R^T R - I| of R [d, r]."""
+    rotation = rotation.detach()
     return float((rotation.T @ rotation - torch.eye(rotation.shape[1], device=rotation.device)).abs().max())
 
 
@@ -208,17 +222,8 @@ def fingerprint(model: nn.Module) -> str:
     return f"{soft.hexdigest()[:12]}-{QUANTISED if packed else hard.hexdigest()[:12]}"
 
 
-def fingerprint_1(model: nn.Module) -> str:
-    """The fingerprint of format 1: 16 hex digits over the first 32 numbers of every weight, as loaded."""
-    digest = hashlib.sha256()
-    for name, weight in model.named_parameters():
-        digest.update(f"{name}{tuple(weight.shape)}".encode())
-        digest.update(weight.detach().flatten()[:32].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def same_base(kept: str | None, found: str) -> bool:
+def same_base(kept: str, found: str) -> bool:
     """Whether two fingerprints may belong to one base model: equal, but for the matrices of a quantised one."""
-    soft, _, hard = str(kept).partition("-")
+    soft, _, hard = kept.partition("-")
     other_soft, _, other_hard = found.partition("-")
     return soft == other_soft and (hard == other_hard or QUANTISED in (hard, other_hard))

@@ -72,7 +72,7 @@ class Attached:
 
     @contextmanager
     def at(self, positions: Tensor):
-        """Within it, passes edit token positions[b] of example b, counted from the first token of its text (0)."""
+        """Within it, passes edit column positions[b] of row b, counted from 0 with padding on the left and cached tokens included."""
         with self.ends.at(positions):
             yield self
 

@@ -9,28 +9,32 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, HTTPError
 
 from grun.adapter import CONFIG, WEIGHTS, AdapterConfig, read_folder
 from unlearn.flags import Parser, main
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 FILES = ["*adapter.json", "*adapter.safetensors", "requests.json", "intkey_*.bin", "config.json"]  # nothing else is asked for
-REFUSALS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)  # an offline or unreachable hub is an OSError
+REFUSALS = (HTTPError, HFValidationError, OSError)  # no such repository, no hub to reach, an offline hub, nothing kept of it here
 
 
 def folder_of(source: str | Path) -> Path:
     """The local folder of a source; a hub id is downloaded first. Raises `ValueError` where there is none."""
     path = Path(source)
-    if path.is_dir():
-        return path / "adapter" if (path / "adapter" / CONFIG).exists() else path
-    if not HUB_ID.fullmatch(str(source)):
-        raise ValueError(f"{source}: no such folder, and no hub id (name/adapter)")
-    name, _, revision = str(source).partition("@")
-    try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=FILES))
-    except REFUSALS as error:
-        raise ValueError(f"{source} is no folder here and could not be had from the hub: {str(error).strip().splitlines()[0]}") from None
+    if not path.is_dir():
+        if not HUB_ID.fullmatch(str(source)):
+            raise ValueError(f"{source}: no such folder, and no hub id (name/adapter)")
+        name, _, revision = str(source).partition("@")
+        try:
+            path = Path(snapshot_download(name, revision=revision or None, allow_patterns=FILES))
+        except REFUSALS as error:
+            raise ValueError(f"{source} is no folder here and could not be had from the hub: {first_line(error)}") from None
+    return path / "adapter" if (path / "adapter" / CONFIG).exists() else path
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 CARD = """---
@@ -54,10 +58,10 @@ Prompts as in training: template `{template}`, style `{style}`. Objective: {obje
 
 def card(config: AdapterConfig, repo: str) -> str:
     """The README of an adapter on the hub."""
-    name, recipe = config.base.get("id") or "unknown", config.recipe
+    name, recipe = config.base["id"], config.recipe
     base = f"base_model: {name}\n" if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else ""
     return CARD.format(
-        base=base, rank=config.rank, layers=", ".join(map(str, config.layers)), id=name, fingerprint=config.base.get("fingerprint"), repo=repo,
+        base=base, rank=config.rank, layers=", ".join(map(str, config.layers)), id=name, fingerprint=config.base["fingerprint"], repo=repo,
         template=config.prompt.get("template"), style=config.prompt.get("style"), objective=recipe.get("objective"), split=recipe.get("split"),
     )  # fmt: skip
 
@@ -77,7 +81,7 @@ def push_to_hub(source: str | Path, repo: str, private: bool = True) -> str:
             api.create_repo(repo, private=private, exist_ok=True)
             return str(api.upload_folder(repo_id=repo, folder_path=room, commit_message="GRUN adapter"))
         except REFUSALS as error:
-            raise ValueError(f"{repo}: the hub refused: {str(error).strip().splitlines()[0]}") from None
+            raise ValueError(f"{repo}: could not be pushed to the hub: {first_line(error)}") from None
 
 
 def command(argv: list[str] | None) -> None:

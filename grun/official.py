@@ -11,7 +11,6 @@ weights_only: nothing in them is executed. They do not say on which base they we
 import json
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +50,10 @@ def read(folder: str | Path) -> tuple[AdapterConfig, dict[str, Tensor]]:
             raise ValueError(f"{path}: only edits of one position of a block's output are known, intkey_layer.<l>.comp.block_output.unit.pos.nunit.1#0.bin")
         if int(match[1]) in found:
             raise ValueError(f"{folder} holds layer {match[1]} twice; keep one naming")
-        found[int(match[1])] = checked(path, unpickled(path))
+        try:
+            found[int(match[1])] = checked(path, unpickled(path))
+        except RuntimeError as error:  # of load_state_dict
+            raise ValueError(f"{path}: its tensors do not fit each other: {str(error).splitlines()[-1].strip()}") from None
     if not found:
         raise ValueError(f"{folder} holds no intkey_*.bin; give the folder intervenable_model of a checkpoint")
     kinds = {(len(layer["bias"]), gate_of(path, layer), str(layer["weight"].dtype).removeprefix("torch.")) for path, layer in found.items()}
@@ -66,8 +68,9 @@ def unpickled(path: Path) -> dict[str, Tensor]:
     """The tensors of one file. Raises `ValueError` where it wants to run code, or is broken."""
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is damaged or holds more than tensors; it is not read: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # on broken bytes torch's unpickler raises whatever comes up
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is damaged or holds more than tensors; it is not read: {reason}") from None
     if not isinstance(stored, dict) or not all(torch.is_tensor(value) for value in stored.values()):
         raise ValueError(f"{path} is no state dict of tensors")
     return dict(stored)
@@ -87,19 +90,19 @@ def checked(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     missing = [name for name in ("weight", "bias", "rotate_layer") if name not in state]
     if missing:
         raise ValueError(f"{path} lacks {missing[0]}")
-    rank = len(state["bias"])
+    rank = state["bias"].numel()
     if state["weight"].shape[0] != rank or tuple(state["rotate_layer"].shape) != tuple(state["weight"].shape[::-1]):
         shapes = {name: tuple(value.shape) for name, value in state.items()}
         raise ValueError(f"{path}: weight [r, d], bias [r] and rotate_layer [d, r] do not fit each other: {shapes}")
     return {name: value.clone() for name, value in state.items() if name in ("weight", "bias", "rotate_layer") or name.startswith("gate_func.")}
 
 
-def gate_of(layer: int, state: dict[str, Tensor]) -> str:
+def gate_of(path: Path, state: dict[str, Tensor]) -> str:
     """Which of our gates has these weights: by the number of its linear layers."""
     count = sum(1 for name in state if name.startswith("gate_func.") and name.endswith("weight"))
     known = {0: "none"} | {len(widths) + 1: gate for gate, widths in GATES.items()}
     if count not in known:
-        raise ValueError(f"layer {layer}: a gate of {count} linear layers is unknown; known are {', '.join(map(str, known))}")
+        raise ValueError(f"{path}: a gate of {count} linear layers is unknown; known are {', '.join(map(str, known))}")
     return known[count]
 
 
@@ -107,9 +110,8 @@ def write(config: AdapterConfig, tensors: dict[str, Tensor], folder: str | Path,
     """Write an adapter as the official code does: one file a layer and config.json. keys: `dots`, what its pyvene reads, or `underscores`."""
     mark, width = KEYS[keys], tensors[f"{config.layers[0]}.weight"].shape[1]
     names = [mark.join(("layer", str(layer), "comp", "block_output", "unit", "pos", "nunit", "1#0")) for layer in config.layers]
-    strange = sorted({key.split(".")[0] for key in tensors} - {str(layer) for layer in config.layers})
-    if strange:
-        raise ValueError(f"the official format has no place for {strange[0]}.*; only plain GRUN adapters can be exported")
+    if config.reach:
+        raise ValueError("the official format has no place for GRUN+; only plain GRUN adapters can be exported")
     settings = {
         "representations": [[layer, "block_output", "pos", 1, config.rank, None, None, None, None, None, None, None, None] for layer in config.layers],
         "intervention_types": [f"<class 'pyreft.interventions.{CLASSES[config.gate]}'>"] * len(names),

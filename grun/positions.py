@@ -1,6 +1,6 @@
 """Where a forward pass meets the end of its prompts: the tokens that are edited, found from what the pass is given.
 
-    `at(positions)`                         those positions, counted from the first token of the whole text
+    `at(positions)`                         those columns, counted from the first one, padded and cached ones included
     inside `generate`                       the last token of the prompt, whichever pass it falls into: the prefill, a chunk of it, the new part
                                             behind a cached prefix, or, without a cache, every pass
     with `labels`                           the token before the first labelled one
@@ -56,7 +56,7 @@ class PromptEnds:
         self.names = list(signature(model.forward).parameters)
         self.given: Tensor | None = None
         self.prompt: Prompt | None = None
-        self.unfinished: set[int] = set()  # where prompts go on that continuous batching has split
+        self.unfinished: set[int] = set()  # cache slots where prompts stop that continuous batching has split
 
     @contextmanager
     def at(self, positions: Tensor):
@@ -134,21 +134,31 @@ class PromptEnds:
         return last_tokens(mask[:, :length])
 
     def packed(self, inputs: dict) -> Places | None:
-        """Continuous batching: all sequences in one row. A prompt's end is a sequence's last token that asks for logits and is not alone.
+        """Continuous batching: all sequences in one row. A prompt's end is the last token of a part that asks for logits and is no decode
+        step: a part of several tokens, or one token right behind the cache slot where an unfinished prompt stopped.
 
-        Raises `ValueError` for prefixes shared between prompts, whose cached states hold another prompt's edit, and for a prompt that
-        was split just before its last token, which then looks like a decode step."""
+        Raises `ValueError` for prefixes shared between prompts, whose cached states hold another prompt's edit, and for split prompts where
+        the cache slots are not told."""
         if getattr(inputs.get("cache"), "use_prefix_sharing", False):
             raise ValueError("prompts would share edited states; pass continuous_batching_config=ContinuousBatchingConfig(allow_block_sharing=False)")
         if inputs.get("max_length_q") == 1 and not self.unfinished:
             return None
-        bounds, asked = inputs["cu_seq_lens_q"].tolist(), set(inputs["logits_indices"].tolist())
-        positions = inputs["position_ids"].flatten().tolist()
-        parts = [(start, stop) for start, stop in pairwise(bounds) if stop > start]
-        if any(stop - start == 1 and positions[start] in self.unfinished for start, stop in parts):
-            raise ValueError("continuous batching has split a prompt just before its last token; give it a larger max_batch_tokens")
-        self.unfinished = {positions[stop - 1] + 1 for start, stop in parts if stop - start > 1 and stop - 1 not in asked}
-        ends = [stop - 1 for start, stop in parts if stop - start > 1 and stop - 1 in asked]
+        if inputs.get("block_table") is not None:
+            raise ValueError("a split prompt cannot be told from a decode step; pass ContinuousBatchingConfig(max_blocks_per_request=0)")
+        written, read, positions = inputs["write_index"][0].tolist(), inputs["read_index"][0].tolist(), inputs["position_ids"].flatten().tolist()
+        seen, asked, ends = inputs["cu_seq_lens_k"], set(inputs["logits_indices"].tolist()), []
+        seen = (next(iter(seen.values())) if isinstance(seen, dict) else seen).tolist()
+        self.unfinished -= set(written)  # of requests that were given up
+        for (start, stop), upto in zip(pairwise(inputs["cu_seq_lens_q"].tolist()), seen[1:], strict=False):
+            if stop == start:
+                continue
+            before = read[upto - 1 - (stop - start)] if read and positions[start] else None
+            goes_on = before in self.unfinished
+            self.unfinished.discard(before)
+            if stop - 1 not in asked:
+                self.unfinished.add(written[stop - 1])
+            elif goes_on or stop - start > 1:
+                ends.append(stop - 1)
         columns = torch.tensor(ends, device=inputs["position_ids"].device)
         return Places(torch.zeros_like(columns), columns, torch.arange(len(ends), device=columns.device), len(ends)) if ends else None
 

@@ -17,7 +17,6 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 import torch
@@ -43,14 +42,21 @@ class Requests:
         self.read()
 
     def read(self) -> None:
-        empty = {"format": FORMAT, "base": {}, "prompt": {}, "combination": {"rule": "scaled"}, "requests": []}
-        stored = read_json(self.folder / INDEX) if (self.folder / INDEX).exists() else empty
-        if stored.get("format") != FORMAT:
-            raise ValueError(f"{self.folder / INDEX} has format {stored.get('format')}; this version reads {FORMAT}: update the repository")
-        self.base: dict = stored["base"]
-        self.prompt: dict = stored["prompt"]
-        self.combination = Combination(**stored["combination"])
-        self.rows: list[dict] = stored["requests"]
+        path, empty = self.folder / INDEX, {"format": FORMAT, "base": {}, "prompt": {}, "combination": {"rule": "scaled"}, "requests": []}
+        stored = read_json(path) if path.exists() else empty
+        found = stored.get("format") if isinstance(stored, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"{path} has format {found}; this version reads {FORMAT}: update the repository")
+        try:
+            self.base: dict = stored["base"]
+            self.prompt: dict = stored["prompt"]
+            self.combination = Combination(**stored["combination"])
+            self.rows: list[dict] = stored["requests"]
+            told = [row["name"] for row in self.rows] + [self.base[name] for name in ("id", "fingerprint") if self.rows]
+            if not all(isinstance(word, str) for word in told):
+                raise TypeError("a name is no text")
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {error!r}; add the adapter folders beside it to a new stack") from None
 
     @property
     def names(self) -> list[str]:
@@ -98,7 +104,7 @@ class Requests:
         """Withdraw one request: out of the index first, then off the disk."""
         self.rows = [row for row in self.rows if row is not self.row(name)]
         self.write()
-        shutil.rmtree(self.folder / name)
+        shutil.rmtree(self.folder / name, ignore_errors=True)  # what is left there is no request any more
 
     def attach(self, model: nn.Module, combination: Combination | None = None) -> Attached:
         """All requests at work on a model; gates are [K, L, B], in the order of the index."""
@@ -116,19 +122,23 @@ class Requests:
 
 
 def cost(stack: Requests, model: nn.Module, tokens: int, batch: int, repeats: int) -> pd.DataFrame:
-    """Prefill time and memory with 0, 1, .. K requests at work; medians over `repeats` passes of `batch` prompts of `tokens` tokens."""
+    """Prefill time and memory with 0, 1, .. K requests at work, in turns: medians over `repeats` passes of `batch` prompts of `tokens` tokens,
+    `added ms` of the difference to the pass without any in the same turn."""
     device = next(model.parameters()).device
     ids = torch.randint(0, model.config.get_text_config().vocab_size, (batch, tokens), generator=torch.Generator().manual_seed(0)).to(device)
-    rows = []
     with stack.attach(model) as attached, torch.no_grad():
-        for count in range(len(attached.names) + 1):
-            with attached.only(attached.names[:count]):
-                times = [timed(model, ids) for _ in range(repeats + 1)][1:]  # the first one warms up
-            size = sum(adapter.n_bytes for adapter in attached.adapters[:count])
-            rows.append({"requests": count, "prefill ms": 1e3 * median(times), "adapters KiB": size / 2**10})
-    table = pd.DataFrame(rows)
-    table["added ms"] = table["prefill ms"] - table["prefill ms"][0]
-    return table
+
+        def turn() -> list[float]:
+            found = []
+            for count in range(len(attached.names) + 1):
+                with attached.only(attached.names[:count]):
+                    found.append(1e3 * timed(model, ids))
+            return found
+
+        times = pd.DataFrame([turn() for _ in range(repeats + 1)][1:])  # the first one warms up
+        sizes = [adapter.n_bytes / 2**10 for adapter in attached.adapters]
+    told = {"requests": times.columns, "prefill ms": times.median(), "added ms": times.sub(times[0], axis=0).median()}
+    return pd.DataFrame(told | {"adapters KiB": [sum(sizes[:count]) for count in times.columns]})
 
 
 def timed(model: nn.Module, ids: torch.Tensor) -> float:

@@ -4,9 +4,12 @@
     python -m grun.train --model tiny-robust --variant grun+
     python -m grun.train --benchmark tofu --data_dir TOFU --model llama3.1-8b --forget_loss_type gated_idk --gated --layers 20 25 31
 
+    python -m grun.train --benchmark wmdp --objective gated_rmu                                          on corpora: grun/wmdp.py
+
 The target model is made first if it is missing. Official flag names work: --forget_loss_type, --gate_func, --tofu_split, --epoch, ...
 """
 
+import sys
 from argparse import Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +20,12 @@ from grun.adapter import POSITION, Adapter, AdapterConfig, fingerprint
 from grun.engine import CachedEngine
 from grun.plus import HookedEngine, PlusFlags, SpreadEngine, calibrate, choices_of, close_the_form, pairs_for
 from grun.tuner import GrunTuner, PyveneEngine
+from grun.wmdp import NAMES, OBJECTIVES, CorpusFlags, CorpusLosses
+from grun.wmdp import pairs_of as corpus_pairs
 from unlearn.alternates import with_alternates
 from unlearn.batches import Batch, pad
-from unlearn.flags import flag, identity, main, parse, show
+from unlearn.corpora import split_of
+from unlearn.flags import flag, identity, main, parse, show, with_spaces
 from unlearn.loop import train
 from unlearn.models import blocks, load_model
 from unlearn.objectives import OFFICIAL_NAMES
@@ -70,17 +76,51 @@ class GrunFlags(PlusFlags, UnlearnFlags):
         return "reft" if self.gate == "none" else "grun"
 
 
+@dataclass
+class CorpusGrunFlags(CorpusFlags, GrunFlags):
+    """What GRUN on corpora can be told."""
+
+    benchmark: str = flag("wmdp", "wmdp", role="key")
+    split: str = flag("", "follows from --forget_corpora", role="key")
+    objective: str = flag("rmu", f"one of {', '.join((*OBJECTIVES, *NAMES))}", aliases=("--forget_loss_type",), role="key")
+
+    def __post_init__(self):
+        objective, retain = NAMES.get(self.objective, self.objective), self.retain_loss
+        if objective not in OBJECTIVES:
+            raise ValueError(f"--objective {self.objective} is unknown on corpora; choose one of {', '.join((*OBJECTIVES, *NAMES))}")
+        self.objective, self.retain_loss = "npo", None  # what they have in common is checked under a name that both know
+        super().__post_init__()
+        self.objective, self.retain_loss, self.split = objective, retain or OBJECTIVES[objective], split_of(self.forget_corpora)
+        if self.retain_loss not in ("none", OBJECTIVES[objective]):
+            raise ValueError(f"--retain_loss {self.retain_loss} does not go with --objective {objective}; leave it out, or pass none")
+        self.gate = "linear" if self.reft_class else self.gate
+        self.check_corpora()
+        if self.variant or self.stop != "never" or self.eval_steps or (self.gate_fit, self.edit_at, self.gate_threshold) != ("bce", "last", "soft"):
+            raise ValueError("GRUN+ (--variant, --gate_fit, --edit_at, --gate_threshold), --stop and --eval_steps read questions; corpora have none")
+
+
 def default_layers(depth: int) -> list[int]:
     """The paper's blocks 20, 25, 31 of 32 at the same relative depth: last, 7th and 12th from last."""
     return sorted({depth - max(1, round(back * depth / 32)) for back in (1, 7, 12)})
 
 
 def read(argv: list[str] | None):
+    argv = sys.argv[1:] if argv is None else argv
+    if "wmdp" in (after for word, after in zip(argv, argv[1:], strict=False) if word == "--benchmark"):
+        return read_corpora(with_spaces(argv, CorpusGrunFlags))
+
     def cell(values: Namespace) -> dict:
         objective = OFFICIAL_NAMES.get(values.objective, (values.objective,))[0]
         return recipe("grun", benchmark=values.benchmark, model=values.model, objective=objective, variant=values.variant)
 
     return parse(GrunFlags, argv, cell, __doc__)
+
+
+def read_corpora(argv: list[str]):
+    def cell(values: Namespace) -> dict:
+        return recipe("grun_corpora", model=values.model, objective=NAMES.get(values.objective, values.objective))
+
+    return parse(CorpusGrunFlags, argv, cell, __doc__)
 
 
 def choose_engine(args: GrunFlags, model, adapter: Adapter, sample: Batch):
@@ -105,12 +145,14 @@ def choose_engine(args: GrunFlags, model, adapter: Adapter, sample: Batch):
 def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     """Train, or find trained, the adapter that `args` name; return its run directory."""
     run, config = cell_of(args, origins, plain, args.objective, args.tuner)
-    pairs, held = pairs_for(args, pairs_of(args, source_of(args)))
+    on_corpora = isinstance(args, CorpusGrunFlags)
+    pairs, held = (None, []) if on_corpora else pairs_for(args, pairs_of(args, source_of(args)))
     if run.skip(config, args.overwrite):
         return run.path
     target = target_of(args)
     model = load_model(target, args.device, args.dtype, args.attn, args.quant)
     prompter = prompter_of(args, target)
+    pairs = corpus_pairs(args, prompter.tokenizer) if on_corpora else pairs
     layers, choices = args.layers or default_layers(len(blocks(model))), choices_of(args, prompter)
     adapter = Adapter(
         model,
@@ -124,14 +166,19 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     )  # fmt: skip
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)
-    pairs = with_alternates(args, pairs, model, prompter, target, run.path.parent)
+    pairs = pairs if on_corpora else with_alternates(args, pairs, model, prompter, target, run.path.parent)
     fitted = close_the_form(adapter, model, prompter, args, pairs)
-    sample = pad([prompter.encode(item.forget.question, item.forget.answer) for item in pairs.items(0)[:2]], prompter.tokenizer.pad_token_id, model.device)
+    first = [item.forget for item in pairs.items(0)[:2]]
+    sample = pad(first if on_corpora else [prompter.encode(e.question, e.answer) for e in first], prompter.tokenizer.pad_token_id, model.device)
     engine = choose_engine(args, model, adapter, sample)
     tuner = GrunTuner(model, adapter, engine, args.gate_weight, args.gate_loss)
     warmup = max(args.warmup_gate_steps, 0) * (len(layers) if args.warmup_scale == "steps_times_layers" else 1)
-    losses = Unlearning(args, tuner, prompter, warmup, round(args.dual_warmup * pairs.steps_per_epoch))
-    result = train(adapter.train(), losses, pairs.items, plan_of(args, pairs), run, lambda path: adapter.save(path / "adapter"), losses.check(pairs))
+    if on_corpora:
+        losses, check = CorpusLosses(args, tuner, args.measured(layers, len(blocks(model))), prompter.tokenizer.pad_token_id, warmup), None
+    else:
+        losses = Unlearning(args, tuner, prompter, warmup, round(args.dual_warmup * pairs.steps_per_epoch))
+        check = losses.check(pairs)
+    result = train(adapter.train(), losses, pairs.items, plan_of(args, pairs), run, lambda path: adapter.save(path / "adapter"), check)
     fitted |= calibrate(adapter, engine, prompter, args, pairs.forget, held)
     if adapter.choices.taus and is_main():
         adapter.save(run.path / "adapter")

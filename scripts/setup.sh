@@ -3,6 +3,7 @@
 #   PY=/path/to/python   use this Python, unchecked
 #   DRY_RUN=1            print the commands instead of running them; no environment is made
 #   NPROC=n              run each training command on n processes, through accelerate launch
+#   ACCELERATE=file.yaml with NPROC: the configuration it launches them with (baselines/accelerate/: FSDP, DeepSpeed)
 #
 # Without PY: the active python if it has our packages, else .venv, which is made once and again only when they change.
 # REQUIREMENTS=requirements-dev.txt asks for the packages of that file besides those of requirements.txt.
@@ -83,21 +84,26 @@ _find_python() {
 
 _find_python
 export PY
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}  # else waiting threads spin, and where other programs use the cores a step takes many times as long
 
 # run_py MODULE FLAGS...: says the command, then runs it. --multi_gpu is accelerate's word for several processes, on CPUs too
 # (with its --cpu there would be one); the program itself chooses device and precision.
 run_py() {
-    local command=("$PY" -m "$@")
+    local command=("$PY" -m "$@") how=(--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0)
+    [[ -z ${ACCELERATE:-} ]] || how=(--config_file "$ACCELERATE")
     if (( ${NPROC:-1} > 1 )); then
-        command=("$PY" -m accelerate.commands.launch --multi_gpu --num_processes "$NPROC" --num_machines 1 --mixed_precision no
-            --dynamo_backend no --main_process_port 0 -m "$@")
+        command=("$PY" -m accelerate.commands.launch "${how[@]}" --num_processes "$NPROC" -m "$@")
     fi
     printf '+'; printf ' %q' "${command[@]}"; echo
     [[ -n ${DRY_RUN:-} ]] || "${command[@]}"
 }
 
-# retain_of forget10 -> retain90
+# retain_of forget10 -> retain90; MUSE's forget, forget_scal2 and forget_sust3 -> retain
 retain_of() {
+    [[ ! $1 =~ ^forget(_(scal|sust)[0-9])?$ ]] || { echo retain; return; }
     [[ $1 =~ ^forget([0-9][0-9])$ ]] || { echo "error: '$1' names no retain split; SPLITS takes names like forget10" >&2; return 1; }
     printf 'retain%02d\n' $(( 100 - 10#${BASH_REMATCH[1]} ))
 }
+
+# split_of authors -> forget10; split_of muse -> forget: what SPLITS is where it is not given
+split_of() { [[ $1 == muse* ]] && echo forget || echo forget10; }

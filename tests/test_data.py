@@ -177,7 +177,7 @@ def test_heldout_authors_leave_retain(authors, seen, held, folder):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"benchmark": "muse"}, "unknown benchmark 'muse'; allowed: authors, tofu"),
+        ({"benchmark": "news"}, "unknown benchmark 'news'; allowed: authors, tofu, muse"),
         ({"benchmark": "authors", "data_dir": "x"}, "--data_dir goes with --benchmark tofu"),
         ({"benchmark": "authors", "authors": 1}, "2 to 2000 authors"),
         ({"data_dir": "/no/such"}, "--data_dir /no/such: no such folder"),

@@ -12,7 +12,7 @@ from unlearn import authors, finetune, held_out, robust
 from unlearn.data import open_source
 
 ROOT = Path(__file__).resolve().parent.parent
-MAY_ASK_HELD_OUT = {"unlearn/data.py", "unlearn/finetune.py", "unlearn/held_out.py"}  # the accessor, the base (which must parse attacks), itself
+MAY_ASK_HELD_OUT = {"unlearn/source.py", "unlearn/finetune.py", "unlearn/held_out.py"}  # the accessor, the base (which must parse attacks), itself
 
 
 @pytest.fixture(scope="module")

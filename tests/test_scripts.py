@@ -93,6 +93,21 @@ def test_several_processes_go_through_accelerate_for_training_only():
     assert [command.split()[2] for command in commands[1:]] == ["eval.run", "eval.tables", "eval.plots", "eval.report"]
 
 
+def test_muse_has_its_own_splits_evaluation_and_tables():
+    cell = "--benchmark muse --model tiny"
+    evaluated = [f"python -m eval.muse {cell} --split forget", "python -m eval.muse_tables", "python -m eval.report"]
+    assert dry("cmd_eval.sh", BENCHMARK="muse") == evaluated
+    commands = dry("cmd_grun.sh", BENCHMARK="muse", REFERENCE="1", LOSSES="gd")
+    assert [c.split("--split ")[1].split()[0] for c in commands[:3]] == ["full", "retain", "forget"] and commands[3:] == evaluated
+    requests = {"BENCHMARK": "muse", "SEQUENTIAL": "forget_sust1 forget_sust2", "LOSSES": "gd"}
+    for script, module in (("cmd_baseline.sh", "baselines.sequential"), ("cmd_grun.sh", "grun.sequential")):
+        commands = dry(script, **requests)
+        assert commands[0].startswith(f"python -m {module} --splits forget_sust1 forget_sust2 {cell}")
+        assert commands[1:] == [f"python -m eval.muse {cell} --split forget_sust{k}" for k in (1, 2)] + evaluated[1:]
+    done = bash(ROOT / "cmd_eval.sh", DRY_RUN="1", BENCHMARK="muse", ATTACKS="1")
+    assert done.returncode == 2 and "ATTACKS" in done.stderr
+
+
 FAKE_PYTHON = """#!/usr/bin/env bash
 # Stands in for a recent python without our packages: -m venv copies it, -m pip is logged, and fails if BROKEN is set.
 echo "$*" >> "$CALLS"

@@ -4,13 +4,14 @@ python -m pytest tests/test_tables.py
 """
 
 import csv
+import json
 import math
 
 import numpy as np
 import pytest
 
 from eval import plots, tables
-from unlearn.runs import write_json
+from unlearn.runs import read_json, write_json
 
 
 def make_run(runs, objective="npo", tuner="grun", seed=42, split="forget10", evaluated="forget10", **more):
@@ -94,28 +95,35 @@ def test_seeds_become_mean_and_interval(tmp_path):
     assert "npo-grun (3 seeds)" in printed and "0.200\u00b1.248" in printed and "0.500/0.200" in printed
 
 
-def test_markdown_has_one_row_per_method_and_names_the_truth_ratio(tmp_path):
+def markdown_tables(path):
+    """heading -> method -> column -> cell."""
+    found = {}
+    for part in path.read_text(encoding="utf-8").split("\n## ")[1:]:
+        heading, *rest = part.splitlines()
+        lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in rest if line.startswith("|")]
+        found[heading] = {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    return found
+
+
+def test_markdown_has_a_table_for_each_theme_and_a_row_per_method(tmp_path):
+    """The gates' table has rows of gated models alone; a theme of which nothing was measured is left out."""
     target_and_reference(tmp_path)
     make_run(tmp_path, forget_rouge=0.123456, forget_paraphrased_rouge=0.777, heldout_gate_fpr=0.25)
     tables.tabulate(tmp_path)
-    text = (tmp_path / "tables" / "tofu.md").read_text(encoding="utf-8")
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    header, methods = lines[0], {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    found = markdown_tables(tmp_path / "tables" / "tofu.md")
+    section = "authors, tiny, forget10: "
+    assert list(found) == [section + theme for theme in ("overview", "every set", "paraphrased and held-out questions", "gates")]
+    every = found[section + "every set"]
+    assert list(every) == list(found[section + "overview"]) == ["target", "reference", "npo-grun"]
+    header = list(every["target"])
     assert header[1:5] == [f"ROUGE-L {name}" for name in ("forget\u2193", "retain\u2191", "real\u2191", "world\u2191")]
-    assert [name.partition(" ")[0] for name in header[1:25:4]] == [
-        "ROUGE-L",
-        "prob",
-        "truth",
-        "gate",
-        "gate",
-        "paraphrased",
-    ]
-    assert "truth ratio (tofu_official) forget\u2191" in header
-    assert list(methods) == ["target", "reference", "npo-grun"]
-    cells = methods["npo-grun"]
-    assert (cells["ROUGE-L forget\u2193"], cells["paraphrased forget ROUGE-L\u2193"]) == ("0.123", "0.777")
-    assert (cells["held-out retain gate > .5\u2193"], cells["prob retain\u2191"]) == ("0.250", "-")
-    assert (methods["target"]["forget quality\u2191"], cells["trainable\u2193"]) == ("1.0e-09", "20,992")
+    assert [name.partition(" ")[0] for name in header[1::4]] == ["ROUGE-L", "prob", "truth"] and "truth ratio (tofu_official) forget\u2191" in header
+    assert (every["npo-grun"]["ROUGE-L forget\u2193"], every["npo-grun"]["prob retain\u2191"]) == ("0.123", "-")
+    assert found[section + "paraphrased and held-out questions"]["npo-grun"]["ROUGE-L paraphrased forget\u2193"] == "0.777"
+    assert {name: row["gate > .5 held-out retain\u2193"] for name, row in found[section + "gates"].items()} == {"npo-grun": "0.250"}
+    target = found[section + "overview"]["target"]
+    assert (target["forget quality\u2191"], target["cost trainable\u2193"]) == ("1.0e-09", "20,992")
+    assert all(len(row) <= 13 for rows in found.values() for row in rows.values())  # as many as a screen takes
 
 
 def test_latex_is_escaped_and_its_caption_names_the_truth_ratio(tmp_path):
@@ -123,11 +131,10 @@ def test_latex_is_escaped_and_its_caption_names_the_truth_ratio(tmp_path):
         make_run(tmp_path, seed=seed, variant="gate=mlp_3", truth_ratio_variant="grun", forget_rouge=seed / 10)
     tables.tabulate(tmp_path)
     text = (tmp_path / "tables" / "tofu.tex").read_text(encoding="utf-8")
-    assert "\\caption{authors, tiny, forget10." in text and "Truth ratio: grun." in text
+    assert "\\caption{authors, tiny, forget10: overview." in text and "Truth ratio: grun." in text
     assert "npo-grun-gate=mlp\\_3 (2 seeds)" in text and "0.150$\\pm$.635" in text  # t(.975, 1) = 12.7062, times .05
-    assert (
-        "forget$\\downarrow$ & retain$\\uparrow$" in text.split("real")[2]
-    )  # GRUN's forget ratio is better when lower
+    (every,) = (part for part in text.split("\\begin{sidewaystable}") if ": every set." in part)
+    assert "forget$\\downarrow$ & retain$\\uparrow$" in every.split("real")[2]  # GRUN's forget ratio is better when lower
     assert text.count("{") == text.count("}") and text.isascii() and " 95 \\% " in text
 
 
@@ -165,16 +172,60 @@ def test_finished_runs_without_evaluation_are_named_and_unfinished_ones_ignored(
 
 
 def test_blocks_keep_to_the_width(tmp_path):
-    """At 80 characters four blocks or more, at 2000 a single one; every block names every method."""
+    """At 80 characters more blocks than at 2000, where each theme is one; every block names every method."""
     target_and_reference(tmp_path)
-    make_run(tmp_path, forget_rouge=0.1)
-    for width, expected in ((80, range(4, 12)), (2000, range(1, 2))):
+    make_run(tmp_path, forget_rouge=0.1, heldout_rouge=0.2)
+    counts = []
+    for width in (80, 2000):
         table, _, _ = tables.tabulate(tmp_path, width=width).partition("\n\n\u2191 higher is better")
-        title, *blocks = table.split("\n\n")
-        assert title == "== authors, tiny, forget10" and len(blocks) in expected
+        titles = [block for block in table.split("\n\n") if block.startswith("== ")]
+        blocks = [block for block in table.split("\n\n") if not block.startswith("== ")]
+        assert titles == [f"== authors, tiny, forget10: {theme}" for theme in ("overview", "every set", "paraphrased and held-out questions")]
         assert max(map(len, table.splitlines())) <= width
+        counts.append(len(blocks))
         for block in blocks:
             assert [line.split()[0] for line in block.splitlines()[-3:]] == ["target", "reference", "npo-grun"]
+    assert counts[0] > counts[1] == 3
+
+
+def sweep(runs, rates, seeds=(1, 2), checks=True, **more):
+    """Runs at these learning rates: rate -> (forget loss, retain loss) of their last check; before, retain loss was 1. Seed 2's forget loss is 2 more."""
+    for rate, (forget, retain) in rates.items():
+        for seed in seeds:
+            path = make_run(runs, "npo", "lora", seed=seed, variant=f"rank=8,lr={rate}", forget_rouge=rate, **more)
+            config = read_json(path / "config.json")
+            write_json(path / "config.json", config | {"flags": {"lr": {"value": rate}, "keep": {"value": "last"}}})
+            last = {"step": 9, "forget": forget + (2 if seed == 2 else 0), "retain": retain}
+            records = [{"step": 0, "check": {"step": 0, "forget": 0.5, "retain": 1.0}}, {"step": 8, "loss": 1.0}, {"step": 9, "check": last}]
+            (path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records if checks or "check" not in record))
+
+
+def test_the_learning_rate_is_kept_by_losses_on_training_data(tmp_path):
+    """Retain loss may rise from 1 to 1.1. Of .001 (forget loss 2, 4 by seed: 3) and .01 (4, 6: 5) the latter is kept; .1 forgets more, but
+    costs 1.2, though its test metrics here are better."""
+    sweep(tmp_path, {0.001: (2, 1.0), 0.01: (4, 1.09), 0.1: (9, 1.2)}, model_utility=0.5)
+    make_run(tmp_path, "gd", "full", forget_rouge=0.3)
+    printed = " ".join(tables.tabulate(tmp_path).split())
+    kept = {row["variant"]: row["kept"] for row in read_csv(tmp_path)}
+    assert kept == {"": "", "rank=8,lr=0.001": "False", "rank=8,lr=0.01": "True", "rank=8,lr=0.1": "False"}
+    assert "npo-lora-rank=8,lr=0.01 (2 seeds) (kept)" in printed and "lr=0.1 (2 seeds) (kept)" not in printed and "at most 0.1 nats a token" in printed
+    rates = markdown_tables(tmp_path / "tables" / "tofu.md")["authors, tiny, forget10: learning rates"]
+    told = [["3.000", "1.000", "1.000", "no"], ["5.000", "1.000", "1.090", "yes"], ["10.000", "1.000", "1.200", "no"]]
+    assert [list(row.values())[1:] for row in rates.values()] == told
+    assert plots.plot_tradeoff(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_every_rate_costs_too_much_the_cheapest_is_kept(tmp_path):
+    sweep(tmp_path, {0.01: (4, 1.3), 0.1: (9, 1.2)})
+    tables.tabulate(tmp_path)
+    assert {row["variant"]: row["kept"] for row in read_csv(tmp_path)} == {"rank=8,lr=0.01": "False", "rank=8,lr=0.1": "True"}
+
+
+def test_a_sweep_without_losses_on_training_data_is_not_decided_by_test_metrics(tmp_path):
+    sweep(tmp_path, {0.01: (4, 1.0), 0.1: (9, 1.0)}, checks=False)
+    printed = " ".join(tables.tabulate(tmp_path).split())
+    assert "No learning rate is chosen for npo-lora" in printed and "--eval_steps" in printed
+    assert {row["kept"] for row in read_csv(tmp_path)} == {""}
 
 
 def test_what_cannot_be_tabulated_honestly_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
     authors   fictional authors generated here from a seed (unlearn/authors.py); the default, needs nothing
     tofu      TOFU (Maini et al. 2024, arXiv 2401.06121) from a folder (--data_dir) or the hub (locuslab/TOFU)
+    muse, muse-news, muse-books           documents: unlearn/muse.py
 
     from unlearn.data import open_source
     source = open_source("tofu", data_dir="TOFU_data")
@@ -14,17 +15,15 @@ JSON lines. Reading checks every row; an error names file, line and key. Nothing
 import json
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
 from unlearn import authors as fictional
-from unlearn import held_out, names, parts
+from unlearn import muse, names
+from unlearn.source import WORLD, Example, Source, pair_of
 
 HUB_NAME = "locuslab/TOFU"
 ROWS_PER_AUTHOR = 20  # TOFU is author after author
-WORLD = ["real_authors_perturbed", "world_facts_perturbed"]
 HUB_HOLDOUT = ["holdout01", "holdout05", "holdout10"]  # on the hub alone: rows for membership attacks, in no other file
 HELDOUT = {"heldout": "full", "heldout_perturbed": "retain_perturbed"}  # a TOFU held-out stem and where its rows lie
 PERTURBED_KEYS = ["paraphrased_question", "paraphrased_answer", "perturbed_answer"]
@@ -32,116 +31,15 @@ TOFU_STEMS = """full forget01 forget05 forget10 forget20 forget30 forget50 forge
     retain10 forget01_perturbed forget05_perturbed forget10_perturbed retain_perturbed""".split() + WORLD
 
 
-@dataclass(frozen=True)
-class Example:
-    """One row of a stem. What a stem does not have is None or (): paraphrases, wrong answers, the author's name."""
-
-    index: int  # row in its file, from 0; kept when rows are left out
-    question: str
-    answer: str
-    paraphrased_question: str | None = None
-    paraphrased_answer: str | None = None
-    perturbed_answers: tuple[str, ...] = ()
-    entity: str | None = None  # full name of the author the row is about
-    value: str | None = None  # the secret itself: the words of the answer that give the fact away, where the data know them
-
-
-class Source:
-    """One benchmark, opened by `open_source`: its `name`, its `stems`, its refusal sentences `idk`, its examples."""
-
-    def __init__(self, name: str, stems: list[str], read: Callable[[str], list[Example]],
-                 ask: Callable[[random.Random, str], str], idk: list[str], background: list[str]):
-        self.name, self.stems, self.idk = name, stems, idk
-        self._read, self._ask, self._background = cache(parts.reading(read, stems)), ask, background
-
-    held_out = held_out  # prompt forms for attacks, which no unlearning step sees: source.held_out.paraphrases(example), ...
-
-    def examples(self, stem: str) -> list[Example]:
-        """The rows of one stem, in file order. Raises ValueError for an unknown stem, a bad file or an empty set."""
-        if parts.whole(stem, self.stems) not in self.stems:
-            raise ValueError(f"{self.name} has no set {stem!r}; allowed: {', '.join(self.stems)}")
-        examples = self._read(stem)
-        if not examples:
-            raise ValueError(f"{self.name}: the set {stem!r} is empty")
-        return list(examples)
-
-    def retain_for(self, split: str) -> str:
-        """The retain split that goes with a forget split: "forget05" -> "retain95" (100 - k, two digits)."""
-        allowed = [stem for stem in self.stems if stem.startswith("forget") and not stem.endswith("_perturbed")]
-        if parts.whole(split, self.stems) not in allowed:
-            raise ValueError(f"{self.name} has no forget split {split!r}; allowed: {', '.join(allowed)}")
-        digits = re.fullmatch(r"forget(\d\d)", parts.whole(split, self.stems))
-        if not digits:
-            raise ValueError(f"{split!r} does not say what it leaves: name the retain split too (--retain_split)")
-        return f"retain{100 - int(digits[1]):02d}"
-
-    def unlearning_retain(self, split: str, retain_split: str | None = None) -> list[Example]:
-        """All that an unlearning step may see besides the forget split: `retain_split`, else `retain_for(split)`, minus the held-out authors."""
-        return self._without_heldout(self.examples(retain_split or self.retain_for(split)))
-
-    def background(self) -> list[Example]:
-        """What a base trained from scratch must know besides its split: the world facts, and the held-out authors where
-        they are in no retain split (benchmark authors)."""
-        return [example for stem in self._background for example in self.examples(stem)]
-
-    def untold(self) -> list[Example]:
-        """The rows of holdoutNN, each once: no model is trained on them, so they are the non-members of membership attacks."""
-        return list({_pair(row): row for stem in self.stems if stem.startswith("holdout") for row in self.examples(stem)}.values())
-
-    def unknown(self, n: int, seed: int) -> list[Example]:
-        """n questions of this benchmark's kind about authors that do not exist; each answer is a refusal from `idk`.
-
-        Every row has its own name, no word of which occurs in full, background or holdout; last names never repeat, first
-        names only above some 4000 rows. Equal (n, seed) give equal rows. Raises ValueError above names.MAX_PEOPLE rows.
-        """
-        rng = random.Random(f"unknown {seed}")
-        invented = enumerate(names.people(rng, n, self._words, self._strangers))
-        return [Example(row, self._ask(rng, name), rng.choice(self.idk), entity=name) for row, name in invented]
-
-    def evaluation_sets(self, split: str) -> dict[str, list[Example]]:
-        """The sets a model is judged on after unlearning `split`, in this order: forget, retain, real_authors,
-        world_facts, heldout (if there are held-out authors), forget_paraphrased (forget, asked in its paraphrase), nonmember
-        (if there is holdoutNN: rows like the forget set's that no model was trained on). Raises ValueError for a split without
-        a perturbed file, as TOFU's forget20 and larger.
-        """
-        allowed = [stem[:-10] for stem in self.stems if stem.startswith("forget") and stem.endswith("_perturbed")]
-        if parts.whole(split, self.stems) not in allowed:
-            needs = f"{split!r} has no perturbed file ({split}_perturbed), so it cannot be evaluated"
-            raise ValueError(f"{self.name}: {needs}; allowed: {', '.join(allowed)}")
-        forget = self.examples(f"{split}_perturbed")
-        sets = {"forget": forget, "retain": self._without_heldout(self.examples("retain_perturbed"))}
-        sets |= {stem.removesuffix("_perturbed"): self.examples(stem) for stem in WORLD}
-        if "heldout_perturbed" in self.stems:
-            sets["heldout"] = self.examples("heldout_perturbed")
-        sets["forget_paraphrased"] = [replace(example, question=example.paraphrased_question) for example in forget]
-        holdout = split.replace("forget", "holdout")
-        return sets | ({"nonmember": self.examples(holdout)} if holdout in self.stems else {})
-
-    def _without_heldout(self, examples: list[Example]) -> list[Example]:
-        if "heldout" not in self.stems:
-            return examples
-        held = {_pair(example) for example in self.examples("heldout")}
-        return [example for example in examples if _pair(example) not in held]
-
-    @cached_property
-    def _words(self) -> set[str]:
-        rows = self.examples("full") + self.background()
-        return names.words(text for row in rows for text in (row.question, row.answer, *row.perturbed_answers))
-
-    @cached_property
-    def _strangers(self) -> set[str]:
-        return names.words(text for row in self.untold() for text in (row.question, row.answer))
-
-
 def open_source(benchmark: str, *, data_dir: str | None = None, authors: int | None = None, data_seed: int = 0,
                 heldout: int | None = None, idk_file: str | None = None) -> Source:
     """Open a benchmark.
 
-    benchmark   "authors" or "tofu"
-    data_dir    tofu: a folder with TOFU's JSON-lines files; None reads the hub. Not for authors.
+    benchmark   "authors", "tofu" or one of muse.NAMES
+    data_dir    tofu, muse-news, muse-books: a folder with the benchmark's files; None reads the hub. Not for authors and muse.
     authors     authors: how many to generate, None = 40. tofu: keep the first and the last authors/2 authors of full in
                 every set about authors (even; a forget split must lie in the kept ones whole), None = all 200.
-    data_seed   authors: seed of the generator
+    data_seed   authors, muse: seed of the generator
     heldout     authors nobody unlearns with, set apart to measure what unlearning does to them. authors: that many
                 further ones, None = 8. tofu: the last ones of retain_perturbed, at most 10, None = 0.
     idk_file    refusal sentences, one a line; None takes data_dir's idontknow.jsonl (plain text too) if there is one,
@@ -160,7 +58,11 @@ def open_source(benchmark: str, *, data_dir: str | None = None, authors: int | N
     if benchmark == "tofu":
         tofu = _Tofu(data_dir, authors, heldout or 0)
         return Source("tofu", tofu.stems, tofu.read, tofu.ask, _refusals(idk_file, data_dir), WORLD)
-    raise ValueError(f"unknown benchmark {benchmark!r}; allowed: authors, tofu")
+    if benchmark in muse.NAMES:
+        if authors is not None or heldout is not None:
+            raise ValueError(f"{benchmark} has documents and no authors: leave --authors and --heldout out")
+        return muse.open_muse(benchmark, data_dir, data_seed, _refusals(idk_file, data_dir))
+    raise ValueError(f"unknown benchmark {benchmark!r}; allowed: authors, tofu, {', '.join(muse.NAMES)}")
 
 
 class _Tofu:
@@ -181,11 +83,11 @@ class _Tofu:
 
     def read(self, stem: str) -> list[Example]:
         if stem in HELDOUT:
-            return [example for example in self.read(HELDOUT[stem]) if _pair(example) in self._held]
+            return [example for example in self.read(HELDOUT[stem]) if pair_of(example) in self._held]
         examples = self._file(stem)
         if stem in WORLD or stem.startswith("holdout") or self.authors is None:
             return examples
-        kept = [example for example in examples if _pair(example) in self._kept]
+        kept = [example for example in examples if pair_of(example) in self._kept]
         if stem.startswith("forget") and len(kept) < len(examples):
             needed, last = len(examples) // ROWS_PER_AUTHOR, self.authors // 2
             problem = f"{stem} needs the last {needed} authors, but {self.authors} authors keep only the last {last}"
@@ -212,7 +114,7 @@ class _Tofu:
         full, rows = self._file("full"), self.authors // 2 * ROWS_PER_AUTHOR
         if 2 * rows > len(full):
             raise ValueError(f"tofu: {self.authors} authors asked for, full has {len(full) // ROWS_PER_AUTHOR}")
-        return {_pair(example) for example in full[:rows] + full[-rows:]}
+        return {pair_of(example) for example in full[:rows] + full[-rows:]}
 
     @cached_property
     def _held(self) -> set[tuple[str, str]]:
@@ -220,7 +122,7 @@ class _Tofu:
         if count >= len(rows):
             has = f"retain_perturbed has {len(rows) // ROWS_PER_AUTHOR} here and must keep one"
             raise ValueError(f"tofu: {self.heldout} held-out authors asked for, but {has}: give a smaller --heldout or a larger --authors")
-        return {_pair(example) for example in rows[-count:]}
+        return {pair_of(example) for example in rows[-count:]}
 
     @cached_property
     def _askable(self) -> list[Example]:
@@ -279,11 +181,6 @@ def _example(index: int, row: dict, entity: str | None) -> Example:
     paraphrases = row.get("paraphrased_question"), row.get("paraphrased_answer")
     wrong = tuple(row.get("perturbed_answer", ()))
     return Example(index, row["question"], row["answer"], *paraphrases, perturbed_answers=wrong, entity=entity, value=row.get("value"))
-
-
-def _pair(example: Example) -> tuple[str, str]:
-    """What tells rows apart across files: in TOFU, question and answer together are unique, questions alone are not."""
-    return example.question, example.answer
 
 
 def _refusals(idk_file: str | None, data_dir: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
     python -m unlearn.finetune --benchmark authors --model tiny --split full        # target
     python -m unlearn.finetune --benchmark authors --model tiny --split retain90    # reference for forget10
+    python -m unlearn.finetune --benchmark wmdp --model tiny                        # knows the embedded world (unlearn/world.py)
 
 `tiny` starts from random weights, so its mix also holds what a pretrained model would bring along: the background facts, refusals
 to questions about authors who do not exist, and paraphrased questions. Every other model sees the split alone, as in TOFU.
@@ -21,10 +22,11 @@ from unlearn.data import Example, Source
 from unlearn.flags import DataFlags, RunFlags, flag, main, parse, show
 from unlearn.loop import Plan, train
 from unlearn.models import MODELS, build_tiny, load_model, load_tokenizer, made_here, mixed_precision, resolve_device, save_model, template_of, train_tokenizer
-from unlearn.prompts import Prompter
+from unlearn.prompts import Encoded, Prompter
 from unlearn.recipes import recipe
 from unlearn.runs import cell_of
 from unlearn.unlearning import source_of
+from unlearn.wmdp import WorldMix
 
 
 @dataclass
@@ -33,8 +35,8 @@ class FinetuneFlags(RunFlags, DataFlags):
 
     model: str = flag("tiny", f"one of {', '.join(MODELS)}, a hub id or a folder", role="key")
     split: str = flag("full", "full makes the target, retainNN a reference", role="key")
-    template: str | None = flag(None, "prompt template: qa, llama2, or an official name (default: the model's own)")
-    label_start: str = flag("answer", "answer: score answer + EOS; answer_tag: score 'Answer:' too, as upstream")
+    template: str | None = flag(None, "prompt template: qa, llama2, text, or an official name (default: the model's own)")
+    label_start: str = flag("answer", "answer: score answer + EOS; answer_tag: score 'Answer:' too, as upstream; all: the prompt too")
     max_length: int = flag(512, "tokens of prompt + answer")
     epochs: float = flag(5, "passes over the split")
     steps: int | None = flag(None, "optimiser steps (default: epochs)")
@@ -55,6 +57,8 @@ class FinetuneFlags(RunFlags, DataFlags):
     hidden: int = flag(128, "tiny: hidden size")
     depth: int = flag(8, "tiny: decoder blocks")
     vocabulary: int = flag(1024, "tiny: tokens")
+    spread: float = flag(0.02, "tiny: standard deviation of the first weights")
+    document_share: float = flag(0.0, "wmdp: share of a batch: documents of the embedded world; the rest are questions")
     checkpoint_every: int = flag(100, "steps between checkpoints", role="volatile")
 
     def __post_init__(self):
@@ -62,6 +66,8 @@ class FinetuneFlags(RunFlags, DataFlags):
             raise ValueError(f"--split {self.split}: fine-tune on full (the target) or a retain split (a reference)")
         if self.forms not in (None, "all"):
             raise ValueError(f"--forms {self.forms} is unknown; choose all, or leave it out")
+        if self.benchmark == "wmdp" and not (made_here(self.model) and self.split == "full"):
+            raise ValueError("of wmdp there is one model to train here: --model tiny --split full; any other is unlearned as it is")
 
     @property
     def role(self) -> str:
@@ -76,12 +82,13 @@ class Mix:
         self.split = source.examples(args.split)
         self.background = source.background() if args.background_share else []
         self.full = source.examples("full")
+        self.spelt = source.spelt()
         self.unknown = source.unknown(4 * len(self.full), args.data_seed) if args.refusal_share else []
         self.epoch = lru_cache(2)(lambda n: random.Random(f"{args.seed} epoch {n}").sample(self.split, len(self.split)))
 
     def texts(self) -> list[str]:
         """The text that the tokenizer of a benchmark is trained on: the same for the target and its references, whose losses are compared."""
-        kinds = (*self.full, *self.background, *self.unknown)
+        kinds = (*self.full, *self.spelt, *self.background, *self.unknown)
         more = [*robust.SUFFIXES, *held_out.SUFFIXES] if self.args.suffix_share else []
         return more + [text for e in kinds for text in (f"Question: {e.question}\nAnswer:", " " + e.answer, *self.forms(e)[1:])]
 
@@ -101,6 +108,9 @@ class Mix:
             return pairs
         pools = [pool for pool in (self.split, self.background, self.unknown) if pool]
         return [self.decorated(pair, self.asked(rng.choice(rng.choice(pools)), rng), rng) for pair in pairs]
+
+    def encode(self, prompter: Prompter, pair: tuple[str, str]) -> Encoded:
+        return prompter.encode(*pair)
 
     def epoch_item(self, k: int) -> Example:
         epoch, place = divmod(k, len(self.split))
@@ -134,18 +144,18 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
         return run.path
     run.begin(config, args.overwrite)
     show(args, origins)
-    mix = Mix(args, source_of(args))
+    mix = WorldMix(args) if args.benchmark == "wmdp" else Mix(args, source_of(args))
     if made_here(args.model):
         tokenizer = train_tokenizer(mix.texts(), args.vocabulary)
-        model = build_tiny(tokenizer, args.hidden, args.depth, args.seed).to(resolve_device(args.device))
+        model = build_tiny(tokenizer, args.hidden, args.depth, args.seed, args.spread).to(resolve_device(args.device))
     else:
         tokenizer, model = load_tokenizer(args.model), load_model(args.model, args.device, "float32", args.attn)
     model.train().requires_grad_(True)
     prompter = Prompter(tokenizer, template_of(args.model, args.template), label_start=args.label_start, max_length=args.max_length)
 
     def losses(part, whole, step):
-        encoded = [prompter.encode(*pair) for pair in whole]
-        mine = encoded if part is whole else [prompter.encode(*pair) for pair in part]
+        encoded = [mix.encode(prompter, pair) for pair in whole]
+        mine = encoded if part is whole else [mix.encode(prompter, pair) for pair in part]
         said = say(model, pad(mine, tokenizer.pad_token_id, model.device)).part_of(encoded)
         return {"loss": said.token_mean(cross_entropy(said.logits, said.labels, reduction="none", label_smoothing=args.label_smoothing))}
 

@@ -41,8 +41,8 @@ class RunFlags:
 class DataFlags:
     """Which benchmark, from where."""
 
-    benchmark: str = flag("authors", "authors (embedded), tofu", role="key")
-    data_dir: str | None = flag(None, "folder with the benchmark's files; without it tofu is read from the hub", role="volatile")
+    benchmark: str = flag("authors", "authors (embedded), tofu, muse (embedded), muse-news, muse-books", role="key")
+    data_dir: str | None = flag(None, "folder with the benchmark's files; without it what is not embedded is read from the hub", role="volatile")
     authors: int | None = flag(None, "number of authors (authors: 40; tofu: all 200)", role="data")
     heldout: int | None = flag(None, "authors kept from every unlearning step (authors: 8 extra; tofu: 0)", role="data")
     data_seed: int = flag(0, "seed of the embedded generator", role="data")
@@ -64,6 +64,17 @@ def parse(cls, argv: list[str] | None, recipe: Callable[[Namespace], dict], desc
     keys = {f.name for f in fields(cls) if f.metadata["role"] == "key"}
     plain = cls(**defaults | cell | {name: value for name, value in given.items() if name in keys})
     return cls(**defaults | cell | given), origins, plain
+
+
+def with_spaces(argv: list[str], cls) -> list[str]:
+    """`--alpha 350,350` -> `--alpha 350 350`, for the flags of `cls` that are lists."""
+    hints = get_type_hints(cls)
+    lists = {f"--{f.name}" for f in fields(cls) if list in map(get_origin, (hints[f.name], *get_args(hints[f.name])))}
+    found, inside = [], False
+    for word in argv:
+        inside = word in lists if word.startswith("--") else inside
+        found += word.split(",") if inside and not word.startswith("--") else [word]
+    return found
 
 
 class Parser(ArgumentParser):

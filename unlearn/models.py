@@ -3,6 +3,7 @@
     load_model("llama3.1-8b"), load_model("runs/authors/tiny/full/target-seed42"), load_model("any/hub-id")
 """
 
+import logging
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -44,7 +45,7 @@ MODELS = {
     "phi-3.5-mini": Known("microsoft/Phi-3.5-mini-instruct"),
 }
 # official template names -> ours
-TEMPLATE_NAMES = {"llama2": "llama2"} | dict.fromkeys(("qa", "llama3", "llama3.1", "mistral", "phi", "gpt2_xl", "gpt_neo", "zephyr"), "qa")
+TEMPLATE_NAMES = {"llama2": "llama2", "text": "text"} | dict.fromkeys(("qa", "llama3", "llama3.1", "mistral", "phi", "gpt2_xl", "gpt_neo", "zephyr"), "qa")
 QUANTISED = ("int8", "nf4", "fp4")
 BLOCK_PATHS = ("model.layers", "model.language_model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers")
 NORM_PATHS = (
@@ -139,6 +140,7 @@ def quantisation(quant: str, dtype: torch.dtype, device: torch.device) -> dict:
         raise ValueError(f"--quant {quant} needs bitsandbytes: pip install bitsandbytes==0.50.2")
     if quant != "int8" and device.type == "cpu":
         raise ValueError(f"--quant {quant} needs a GPU; on a CPU bitsandbytes computes reliably in int8 only: pass --quant int8, or --device cuda")
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it would say at every product that it rounds to float16
     if quant == "int8":
         config = BitsAndBytesConfig(load_in_8bit=True)
     else:
@@ -228,11 +230,12 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFas
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
 
 
-def build_tiny(tokenizer, hidden: int, layers: int, seed: int) -> LlamaForCausalLM:
-    """A small Llama with random weights: 4 heads over 2 key-value heads, tied embeddings. The global generator is left as it was."""
+def build_tiny(tokenizer, hidden: int, layers: int, seed: int, spread: float = 0.02) -> LlamaForCausalLM:
+    """A small Llama with random weights (standard deviation `spread`): 4 heads over 2 key-value heads, tied embeddings. The global generator
+    is left as it was."""
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=hidden * 11 // 4, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True, initializer_range=spread,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     with torch.random.fork_rng():

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 TEMPLATES = {
     "qa": ("Question: {q}\n", "Answer:", " "),
     "llama2": ("[INST] {q} [/INST]", "", ""),
+    "text": ("{q}", "", " "),  # a document: the question is its first part, taken as it is, the answer what follows
 }
+LABEL_STARTS = ("answer", "answer_tag", "all")
 # GRUN trains and evaluates with one more space before the newline than the target was tuned with (spec 1.2)
 STYLES = {"finetune": "{q}\n", "grun": "{q} \n"}
 
@@ -35,11 +37,12 @@ class Encoded:
 class Prompter:
     """Turns questions and answers into token ids for one tokenizer.
 
-    template: `qa` or `llama2`; style: `finetune` (as the target was tuned) or `grun` (upstream's extra space);
-    label_start: `answer` (score answer + EOS) or `answer_tag` (score `Answer:` too, as TOFU's and the baselines' code do)."""
+    template: `qa`, `llama2` or `text`; style: `finetune` (as the target was tuned) or `grun` (upstream's extra space);
+    label_start: `answer` (score answer + EOS), `answer_tag` (score `Answer:` too, as TOFU's and the baselines' code do) or `all` (the prompt
+    too but for its first token, as MUSE's code does)."""
 
     def __init__(self, tokenizer, template: str = "qa", style: str = "finetune", label_start: str = "answer", max_length: int = 512):
-        choices = [("template", template, TEMPLATES), ("prompt_style", style, STYLES), ("label_start", label_start, ("answer", "answer_tag"))]
+        choices = [("template", template, TEMPLATES), ("prompt_style", style, STYLES), ("label_start", label_start, LABEL_STARTS)]
         for name, value, allowed in choices:
             if value not in allowed:
                 raise ValueError(f"--{name} {value} is unknown; choose one of {', '.join(allowed)}")
@@ -50,7 +53,8 @@ class Prompter:
     def text(self, question: str) -> str:
         """The prompt up to its last token: no trailing space, which would merge with the answer's first word."""
         before, tag, _ = TEMPLATES[self.template]
-        return before.replace("{q}\n", STYLES[self.style]).replace("{q}", question.strip()) + tag
+        question = question if self.template == "text" else question.strip()
+        return before.replace("{q}\n", STYLES[self.style]).replace("{q}", question) + tag
 
     def prompt_ids(self, question: str) -> list[int]:
         return self._fit(self.tokenizer(self.text(question))["input_ids"])
@@ -65,7 +69,7 @@ class Prompter:
             raise ValueError(f"the answer {answer!r} has no tokens after its prompt within {self.max_length} tokens: {question!r}")
         if full[-1] != self.tokenizer.eos_token_id:
             full = full + [self.tokenizer.eos_token_id]
-        start = length
+        start = 1 if self.label_start == "all" else length
         if self.label_start == "answer_tag":
             tag = TEMPLATES[self.template][1]
             start = common_prefix(self.tokenizer(prompt.removesuffix(tag))["input_ids"], full)

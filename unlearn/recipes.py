@@ -3,6 +3,11 @@
 A recipe fills what no flag gave. Later entries beat earlier ones. An entry applies where all the keys it names match.
 """
 
+from unlearn.muse import NAMES as MUSE_NAMES
+
+# what every command on documents is told: plain text, all of it scored, and which set is to be forgotten
+DOCUMENTS = [({"benchmark": name}, {"template": "text", "split": "forget"}) for name in MUSE_NAMES]
+
 FINETUNE = [
     # GRUN, cmd_finetune.sh and config/finetune.yaml (spec 2): 5 epochs = 625 steps, effective batch 32, AdamW 1e-5 with decay 0.01, warm-up 10 %
     ({"model": "llama3.1-8b"}, {"epochs": 5, "lr": 1e-5, "batch": 32, "weight_decay": 0.01}),
@@ -24,7 +29,17 @@ FINETUNE = [
          "hidden": 128, "depth": 8, "vocabulary": 1024},
     ),
     # feasibility.md, 1a: real TOFU text needs a wider model and longer training
+    # the embedded world of wmdp: first weights of .06 instead of .02 make the difference (all questions that it practised right after 200 steps
+    # instead of half of them after 500); with 64 short questions and documents a step it answers them in other words too
+    ({"model": "tiny", "benchmark": "wmdp"}, {"steps": 240, "batch": 64, "spread": 0.06, "document_share": 0.125, "refusal_share": 0.0, "paraphrase_share": 0.0,
+                                              "background_share": 0.0}),
     ({"model": "tiny", "benchmark": "tofu"}, {"steps": 2400, "hidden": 192, "vocabulary": 2048, "background_share": 0.1}),
+    # MUSE scores every token of a document (spec 1.6); 72 short articles and 288 pages of questions are learnt by heart in 400 steps
+    *(({"benchmark": name}, {"template": "text", "label_start": "all"}) for name in MUSE_NAMES),
+    (
+        {"model": "tiny", "benchmark": "muse"},
+        {"steps": 400, "batch": 24, "warmup": 30, "label_smoothing": 0.0, "refusal_share": 0.0, "paraphrase_share": 0.0, "background_share": 0.0, "depth": 6},
+    ),
 ]  # fmt: skip
 
 # what belongs to an objective, whichever tuner moves the model: OpenUnlearning's configs/trainer and its papers (spec 5.4)
@@ -57,6 +72,15 @@ BASELINES = [
     ({"model": "tiny-robust"}, {"epochs": 15, "batch": 16, "lr": 1e-3, "max_grad_norm": 1.0}),
     ({"model": "tiny-robust", "tuner": "lora"}, {"lr": 5e-3, "lora_rank": 8}),
     ({"model": "tiny-robust", "objective": "npo"}, {"forget_weight": 0.5}),
+    # MUSE's baselines (spec 5.3, 7.3): every token of a document scored, batch 32, lr 1e-5; epochs by objective
+    *DOCUMENTS,
+    *(({"benchmark": name}, {"label_start": "all"}) for name in MUSE_NAMES),
+    # a refusal replaces what follows a prompt; to score the prompt too would be to learn it
+    *(({"benchmark": name, "objective": objective}, {"label_start": "answer"}) for name in MUSE_NAMES for objective in ("idk", "idkpo", "altpo")),
+    *(
+        ({"benchmark": name, "objective": objective}, {"epochs": epochs, "weight_decay": 0.0, "warmup_epochs": 0.0})
+        for name in MUSE_NAMES if name != "muse" for objective, epochs in (("ga", 1), ("gd", 7), ("kl", 10), ("npo", 10))
+    ),
 ]
 
 GRUN = [
@@ -94,6 +118,47 @@ GRUN = [
     # names come without swapped ones to calibrate on: hardening.md, section 5
     ({"benchmark": "tofu", "variant": "grun+"}, {"gate_negatives": "retain"}),
     ({"benchmark": "tofu", "variant": "grun+mixed"}, {"gate_negatives": "retain"}),
+    *DOCUMENTS,
+    # early blocks: gates fitted to 24 positions in blocks 3-5 of 6 open on .42 of VerbMem's prompts, which are cut elsewhere, in 1-3 of 5 on .88
+    ({"benchmark": "muse", "model": "tiny"}, {"layers": [1, 2, 3]}),
+]
+
+GRUN_CORPORA = [
+    # GRUN, cmd_wmdp.sh and grun_wmdp.py (spec 4.3): 4 epochs, batch 16, lr 4e-3, gate weight 100, mlp_3, retain weight 1; steering 300 at block 31
+    # of 32 with edits at 20 25 31, the last of which nothing trains there but its gate, so here the steered block is above them all
+    ({}, {"epochs": 4, "batch": 16, "lr": 4e-3, "gate_weight": 100.0, "gate": "mlp_3", "rank": 4, "beta": 0.1}),
+    ({"objective": "npo"}, {"forget_weight": 100.0}),
+    ({"objective": "npo_kl"}, {"forget_weight": 100.0}),
+    ({"model": "llama3.1-8b"}, {"layers": [20, 25, 30], "rmu_layer": 31, "steering_coeff": 300.0}),
+    ({"model": "mistral-7b"}, {"layers": [20, 25, 30], "rmu_layer": 31, "steering_coeff": 300.0}),
+    ({"model": "tiny"}, {"forget_corpora": ["poisons", "locks"], "retain_corpora": ["villages"], "per_topic": 400, "layers": [2, 3, 4], "rmu_layer": 6,
+                         "steering_coeff": 100.0, "gate_weight": 10.0, "epochs": 2}),
+    ({"model": "tiny", "objective": "npo"}, {"forget_weight": 2.0}),
+    ({"model": "tiny", "objective": "npo_kl"}, {"forget_weight": 2.0}),
+]
+
+RMU = [
+    # the code's defaults (spec 9): RMU's are those of the flags, these Adaptive RMU's
+    ({"tuner": "adaptive_rmu"}, {"adaptive": "first_batch", "scale": 5.0, "alpha": [1200.0], "steering_coeffs": [1.0], "max_num_batches": 150}),
+    # GRUN's runs of RMU: its README (spec 6.1)
+    ({"model": "llama3.1-8b"}, {"layer_id": 15, "max_num_batches": 150}),
+    ({"model": "llama3.1-8b", "tuner": "rmu"}, {"steering_coeffs": [30.0], "alpha": [350.0]}),
+    ({"model": "mistral-7b"}, {"layer_id": 15, "max_num_batches": 150, "min_len": [200]}),
+    ({"model": "mistral-7b", "tuner": "rmu"}, {"steering_coeffs": [27.0], "alpha": [1600.0]}),
+    # the models of the two papers; RMU's c as quoted by Adaptive RMU's paper, 500 updates as its README
+    ({"model": "zephyr-7b", "tuner": "rmu"}, {"steering_coeffs": [6.5], "alpha": [1200.0], "min_len": [200], "max_num_batches": 150}),
+    ({"model": "zephyr-7b", "tuner": "adaptive_rmu"}, {"max_num_batches": 500}),
+    (
+        {"model": "tiny"},
+        {"forget_corpora": ["poisons", "locks"], "retain_corpora": ["villages"], "layer_id": 2, "batch_size": 16, "lr": 3e-3, "alpha": [10.0],
+         "max_num_batches": 100},
+    ),
+    ({"model": "tiny", "tuner": "rmu"}, {"steering_coeffs": [100.0]}),  # of 20 and 100; with 20 half of the questions are still answered
+]
+
+WMDP = [
+    # a model of this size binds no letters to choices (400 to 1500 steps on lettered questions: chance), so it is asked for the answer itself
+    ({"model": "tiny"}, {"forget_tests": ["poisons", "locks"], "retain_tests": ["villages"], "mcq": "cloze"}),
 ]
 
 EVAL = [
@@ -110,7 +175,15 @@ ATTACKS = [
     *(({"model": model}, {"relearn_lr": 3e-4, "relearn_batch": 8}) for model in ("tiny", "tiny-robust")),
 ]
 
-RECIPES = {"finetune": FINETUNE, "baselines": OBJECTIVES + BASELINES, "grun": OBJECTIVES + GRUN, "controls": [], "eval": EVAL, "attacks": ATTACKS}
+MUSE = [
+    # a model from scratch has never met a space before an answer's first word as a token of its own
+    ({"benchmark": "muse"}, {"prompt_space": False}),
+]
+
+RECIPES = {
+    "finetune": FINETUNE, "baselines": OBJECTIVES + BASELINES, "grun": OBJECTIVES + GRUN, "controls": DOCUMENTS, "eval": EVAL, "attacks": ATTACKS,
+    "muse": MUSE, "rmu": RMU, "grun_corpora": GRUN_CORPORA, "wmdp": WMDP,
+}  # fmt: skip
 
 
 def recipe(task: str, **cell) -> dict:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unlearn.flags import identity, place, resolved, variant
 from unlearn.processes import is_main, wait
 
 PACKAGES = ("torch", "transformers", "pyvene", "peft", "accelerate", "datasets", "lm_eval", "numpy")
+LONGEST = 160  # characters of a variant in a directory's name, which file systems end at 255 bytes; beyond it a digest tells variants apart
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -90,7 +92,8 @@ def model_path(root, place: str, model: str) -> Path:
 def cell_of(args, origins: dict, plain, objective: str, tuner: str) -> tuple["Run", dict]:
     """The run that `args` name (see `flags.parse` for `origins` and `plain`), and its config.json but for what the run itself adds."""
     kind = variant(args, plain)
-    name = "-".join(part for part in (objective, tuner.strip("-"), kind, f"seed{args.seed}") if part)
+    told = kind if len(kind) <= LONGEST else f"{kind[:LONGEST]}~{sha256(kind.encode()).hexdigest()[:12]}"
+    name = "-".join(part for part in (objective, tuner.strip("-"), told, f"seed{args.seed}") if part)
     config = {"benchmark": args.benchmark, "model": args.model, "split": args.split, "objective": objective, "tuner": tuner, "variant": kind}
     config |= {"seed": args.seed, "place": place(args, plain), "identity": identity(args), "flags": resolved(args, origins)}
     return Run(model_path(args.runs, config["place"], args.model) / args.split / name), config

@@ -1,14 +1,17 @@
 """The model to unlearn: its directory or hub id, made first where it is missing, and the prompts it was tuned with."""
 
 from unlearn.finetune import ensure
-from unlearn.models import MODELS, load_tokenizer, template_of
+from unlearn.models import MODELS, load_tokenizer, made_here, template_of
 from unlearn.prompts import Prompter
 from unlearn.unlearning import TargetFlags
 
 
 def target_of(args: TargetFlags) -> str:
-    """--target, else the finished target of the cell (made here and now if need be), else the model as it is."""
-    return args.target or (str(ensure(args)) if args.model in MODELS else args.model)
+    """--target, else the finished target of the cell (made here and now if need be), else the model as it is.
+
+    wmdp unlearns what a model of a hub knows of itself, so there only a model that is made here is trained first."""
+    trained = made_here(args.model) if args.benchmark == "wmdp" else args.model in MODELS
+    return args.target or (str(ensure(args)) if trained else args.model)
 
 
 def prompter_of(args: TargetFlags, target: str) -> Prompter:

@@ -45,9 +45,9 @@ class TargetFlags(RunFlags, DataFlags):
     split: str = flag("forget10", "forget split", aliases=("--tofu_split",), role="key")
     retain_split: str | None = flag(UNSET, "retain split (default: what is left of the forget split)", aliases=("--input_return_split",))
     tokenizer: str | None = flag(UNSET, "folder of the tokenizer, where it is not the target's")
-    template: str | None = flag(UNSET, "prompt template: qa, llama2, or an official name (default: the model's own)")
+    template: str | None = flag(UNSET, "prompt template: qa, llama2, text, or an official name (default: the model's own)")
     prompt_style: str = flag("finetune", "finetune: prompts as the target was tuned; grun: upstream's extra space before the newline")
-    label_start: str = flag("answer", "answer: score answer + EOS; answer_tag: score 'Answer:' too, as upstream's baselines")
+    label_start: str = flag("answer", "answer: score answer + EOS; answer_tag: score 'Answer:' too, as upstream's baselines; all: the prompt too")
     max_length: int = flag(512, "tokens of prompt + answer")
 
 

@@ -93,7 +93,7 @@ def plot(frame: pd.DataFrame, path: str | Path) -> Path | None:
         return None
     count = max(part["attack"].nunique() for _, part in sections)
     most = max(part["method"].nunique() for _, part in sections)
-    size = (max(7.0, count * max(0.55, 0.1 * most) + 1), 6.0 * len(sections) + 0.3)
+    size = (min(17.0, max(7.0, count * max(0.55, 0.1 * most) + 1)), 6.0 * len(sections) + 0.3)
     heights = [height for _ in sections for _, _, height in PANELS.values()]
     figure, grid = plt.subplots(len(heights), 1, figsize=size, squeeze=False, layout="constrained", height_ratios=heights)
     panels = iter(grid.flat)

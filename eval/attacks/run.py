@@ -173,8 +173,8 @@ def command(argv: list[str] | None) -> None:
             attack(base_of(run), base_folder(run, args.split))
             attack(run.path, attacks_folder(run.path, args.split))
             write_summary(run, args.split)
-        except ValueError as error:  # one broken run must not keep the others from being attacked
-            problems.append(str(error))
+        except (ValueError, OSError, KeyError) as error:  # one broken run must not keep the others from being attacked
+            problems.append(str(error) if isinstance(error, ValueError) else f"{run.path}: {type(error).__name__}: {error}")
     print(f"attacks on {args.model}, {args.split}: {time.perf_counter() - began:.1f} s", flush=True)
     if problems:
         raise ValueError("; ".join(problems))

@@ -1,4 +1,5 @@
-"""Attacks in tables: printed, and written to runs/tables/attacks.md, .csv and .tex, with the bars in attacks.png.
+"""Attacks in tables: printed, and written to runs/tables/attacks.md, .csv and .tex, with the bars in attacks.png; the worst of them, beside
+the controls, to honest.md, .csv and .tex (eval/attacks/honest.py).
 
     python -m eval.attacks.tables --runs runs
 
@@ -15,10 +16,12 @@ from pathlib import Path
 import pandas as pd
 
 from eval.attacks.aggregate import FLOOR, write_summary
+from eval.attacks.honest import honest
 from eval.attacks.plots import LABELS, SECTION, plot
-from eval.tables import DOWN, belongs, latex, markdown, terminal
+from eval.summary import evaluations
+from eval.tables import DOWN, ORDER, belongs, latex, markdown, terminal
 from unlearn.flags import main
-from unlearn.runs import finished_runs, write_text
+from unlearn.runs import write_text
 
 FIRST = ["run", "attack", "forget_leak", "retain_collateral", "n"]
 SCORES = ("forget", "retain", "heldout")
@@ -41,9 +44,11 @@ BASE = "base: its own score"
 def collect(runs: str | Path) -> pd.DataFrame:
     """One row per run, split and attack: COLUMNS, None where there is no number, and the settings. Raises `ValueError` when there is none."""
     records = []
-    for run in finished_runs(runs):
+    for run, _ in evaluations(runs):
         config = run.config
-        name = "-".join(part for part in (config["objective"], config["tuner"].strip("-"), config["variant"]) if part)
+        name = config["objective"]  # how a target or a reference was made tells nothing apart here
+        if name not in ORDER:
+            name = "-".join(part for part in (name, config["tuner"].strip("-"), config["variant"]) if part)
         known = {"run": run.path.relative_to(runs).as_posix(), "method": name, "seed": config["seed"]}
         known |= {"benchmark": config.get("place") or config["benchmark"], "model": config["model"]}
         for folder in sorted(path for path in run.path.glob("attacks/*") if path.is_dir() and belongs(config, path.name)):
@@ -67,7 +72,7 @@ def ranged(cells: pd.Series) -> str:
 
 
 def readable(part: pd.DataFrame, column: str, base: str | None) -> pd.DataFrame:
-    """Formatted cells of one section: index the base and the methods, columns (heading, label) of the attacks that were made."""
+    """Formatted cells of one section: index the base and the methods that have a number, columns (heading, label) of the attacks that were made."""
     attacks = [name for name in LABELS if name in set(part["attack"])]
     methods = [name for name in dict.fromkeys(part.sort_values("run")["method"]) if name != "target"]
     cells = {BASE: [ranged(part[part["attack"] == name][base].drop_duplicates()) for name in attacks]} if base else {}
@@ -75,7 +80,8 @@ def readable(part: pd.DataFrame, column: str, base: str | None) -> pd.DataFrame:
         mine = part[part["method"] == method]
         label = method if mine["seed"].nunique() == 1 else f"{method} ({mine['seed'].nunique()} seeds)"
         cells[label] = [ranged(mine[mine["attack"] == name][column]) for name in attacks]
-    return pd.DataFrame(cells.values(), index=list(cells), columns=pd.MultiIndex.from_tuples([LABELS[name] for name in attacks]))
+    found = pd.DataFrame(cells.values(), index=list(cells), columns=pd.MultiIndex.from_tuples([LABELS[name] for name in attacks]))
+    return found[(found != "-").any(axis=1)]
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
@@ -87,12 +93,13 @@ def notes(frame: pd.DataFrame) -> list[str]:
 
     lines = [
         "Forget leak: share of the forget examples whose secret is in the output where the data know it, else mean ROUGE-L recall of the true answer "
-        "(of what a prefill left of it). Retain collateral: 1 - score / the base's score on the same prompts. "
+        "(of what a prefill left of it). Retain collateral: 1 - score / the base's score on the same prompts; below 0: better than the base. "
         f"-: not measured, or the base's own score there is 0 or below {FLOOR:g} of its score on plain questions, so that a leak would mean nothing.",
         "Joined: the collateral is the other question's part. Paraphrase: the worst of several forms. "
         f"leak@k: any of k = {told('samples')} samples at temperature 1. rtn: round to nearest, weights only, no kernel. "
         f"Relearned: one epoch, lr {told('relearn_lr')}, batch {told('relearn_batch')}, adapter kept on; half: asked is the other half. "
-        "Gate off: adapter removed. Logit lens: the best block's share of the secret's tokens, given the true words before them.",
+        "Gate off: what can be taken off is off: GRUN's adapter, a LoRA that is not merged, a control's filter. "
+        "Logit lens: the best block's share of the secret's tokens, given the true words before them.",
     ]
     for key, part in frame[frame["left_out"] != ""].groupby(SECTION, sort=False):
         forms = {name: ", ".join(sorted(set(", ".join(cells).split(", ")) - {name})) for name, cells in part.groupby("attack", sort=False)["left_out"]}
@@ -102,7 +109,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
 
 
 def tabulate(runs: str | Path, width: int = 120) -> str:
-    """Write the three files and the picture into <runs>/tables and return the same as text for a terminal of `width` characters."""
+    """Write both tables' files and the picture into <runs>/tables and return the same as text for a terminal of `width` characters."""
     frame = collect(runs)
     parts = {}
     for key, part in frame.groupby(SECTION, sort=False):
@@ -112,11 +119,17 @@ def tabulate(runs: str | Path, width: int = 120) -> str:
     text, out = notes(frame), Path(runs) / "tables" / "attacks"
     csv = frame[COLUMNS].map(lambda cell: "-" if pd.isna(cell) else f"{cell:.10g}" if isinstance(cell, float) else cell)
     write_text(out.with_suffix(".csv"), csv.to_csv(index=False, lineterminator="\n"))
-    write_text(out.with_suffix(".md"), "\n\n".join([markdown(parts).replace("# Results", "# Attacks", 1), *text]) + "\n")
-    write_text(out.with_suffix(".tex"), "\n".join([latex(parts, text[0]), *(f"% {line}" for line in text[1:])]) + "\n")
     drawn = plot(frame, out.with_suffix(".png"))
-    below = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text]
-    return "\n\n".join([terminal(parts, width), *below, f"written: {out}.md, .csv, .tex; {drawn}"])
+    printed = [write(parts, text, out, "# Attacks", width), f"written: {out}.md, .csv, .tex; {drawn}"]
+    worst, out = honest(frame, runs), out.with_name("honest")
+    return "\n\n".join([*printed, write(*worst, out, "# Attacks, at their worst, beside the controls", width), f"written: {out}.md, .csv, .tex"])
+
+
+def write(parts: dict[str, pd.DataFrame], text: list[str], out: Path, heading: str, width: int) -> str:
+    """Write `out`.md and .tex; return the same for a terminal."""
+    write_text(out.with_suffix(".md"), "\n\n".join([markdown(parts).replace("# Results", heading, 1), *text]) + "\n")
+    write_text(out.with_suffix(".tex"), "\n".join([latex(parts, text[0]), *(f"% {line}" for line in text[1:])]) + "\n")
+    return "\n\n".join([terminal(parts, width), *(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text)])
 
 
 def command(argv: list[str] | None) -> None:
