@@ -40,6 +40,13 @@ def test_both_engines_took_the_same_steps(tmp_path, capsys):
     assert found["loss_difference_gd"] < 1e-4 and found["loss_difference_npo"] < 1e-4
 
 
+def test_rmu_and_the_two_model_loop_have_the_same_losses(tmp_path, capsys):
+    """Update for update, float32, texts of several lengths. Three matrices of 32 x 88 are kept instead of a model."""
+    found = figures_of("rmu_step", ["--layer_id", "2", "--tokens", "12", "--rounds", "3"], tmp_path, capsys)
+    assert found["ratio"] > 0 and found["loss_difference"] < 1e-5
+    assert found["weights_kept_ours"] == 3 * 32 * 88 < found["weights_kept_two_models"]
+
+
 def test_scaling_tabulates_what_was_asked(tmp_path, capsys):
     found = figures_of("scaling", [*GROW, "--parts", "forget", "retain", "requests"], tmp_path, capsys)
     assert {"forget_exponent", "retain_ratio", "request_ms"} <= found.keys()

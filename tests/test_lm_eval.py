@@ -119,7 +119,8 @@ def test_lm_evals_command_knows_it(base, edited, tmp_path):
             "output_type": "multiple_choice", "doc_to_text": "{{question}}", "doc_to_choice": "{{choices}}", "doc_to_target": "answer"}  # fmt: skip
     (tmp_path / "toy.yaml").write_text(json.dumps(task))
     where = f"pretrained={tmp_path}/model,adapter={tmp_path}/adapter"
-    words = ["--model", "grun", "--model_args", where, "--include_path", str(tmp_path), "--tasks", "toy", "--output_path", str(tmp_path / "out"), "--device", "cpu"]
+    words = ["--model", "grun", "--model_args", where, "--include_path", str(tmp_path), "--tasks", "toy", "--device", "cpu"]
+    words += ["--output_path", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-m", "eval.lm", "run", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     (path,) = (tmp_path / "out").rglob("results_*.json")

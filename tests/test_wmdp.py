@@ -20,6 +20,7 @@ from unlearn.world import TOPICS, World
 
 SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "wmdp" / "wmdp_cyber_sample.jsonl"
 DATA = ["--benchmark", "wmdp", "--authors", "2"]
+GRUN = ["--rmu_layer", "5", "--layers", "2", "3", "4", "--rank", "4", "--no-steer_edit"]
 COLUMNS = "benchmark,model,split,objective,tuner,variant,seeds,forget_acc,forget_acc_poisons,forget_acc_locks,retain_acc,retain_acc_villages".split(",")
 
 
@@ -33,7 +34,7 @@ def toy(tmp_path_factory):
     for tuner in ("rmu", "adaptive_rmu"):
         for layer in ("2", "3"):
             rmu_train.command([*DATA, "--runs", runs, "--tuner", tuner, "--layer_id", layer, "--max_num_batches", "2", "--verbose"])
-    grun_train.command([*DATA, "--runs", runs, "--objective", "gated_rmu", "--per_topic", "4", "--epochs", "1", "--rmu_layer", "5"])
+    grun_train.command([*DATA, "--runs", runs, "--objective", "gated_rmu", "--per_topic", "4", "--epochs", "1", *GRUN])
     return Path(runs)
 
 
@@ -138,7 +139,7 @@ def losses_of(toy, objective, engine, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grun_train, "CorpusLosses", Spy)
         target = toy / "wmdp,authors=2" / "tiny" / "full" / "target-seed42"
-        flags = ["--objective", objective, "--per_topic", "4", "--steps", "2", "--rmu_layer", "5", "--batch", "6", "--engine", engine, "--target", str(target)]
+        flags = ["--objective", objective, "--per_topic", "4", "--steps", "2", *GRUN, "--batch", "6", "--engine", engine, "--target", str(target)]
         grun_train.command([*DATA, "--runs", str(tmp_path / engine), *flags])
     return seen
 
@@ -165,12 +166,12 @@ def test_cut_leaves_a_fifth():
 ])  # fmt: skip
 def test_bad_input_to_grun(toy, words, message):
     with pytest.raises(ValueError, match=message.replace("+", r"\+")):
-        grun_train.command([*DATA, "--runs", str(toy), "--rmu_layer", "5", *words.split()])
+        grun_train.command([*DATA, "--runs", str(toy), *GRUN, *words.split()])
 
 
 def test_upstreams_index_constrains_the_block_below(toy):
     """--rmu_index hidden_states: hidden_states[5] is the output of block 4, and edits above it are let be, as upstream."""
-    args, _, _ = grun_train.read([*DATA, "--rmu_index", "hidden_states", "--rmu_layer", "5", "--reft_class", "gated_linear"])
+    args, _, _ = grun_train.read([*DATA, "--rmu_index", "hidden_states", *GRUN, "--reft_class", "gated_linear"])
     assert args.measured([2, 5], 6) == 4 and args.gate == "linear"
 
 
