@@ -79,6 +79,7 @@ def named(row: pd.Series) -> str:
     """split, then objective-tuner-variant; (!) where there is a warning."""
     name = "-".join(part for part in (row["objective"], row["tuner"].strip("-"), row["variant"]) if part)
     before = "" if row["objective"] in RANK or row["split"] == "forget" else f"{row['split'].removeprefix('forget_')} "
+    name += ", alone" if is_alone(row) else ""
     return before + name + (f" ({row['seeds']} seeds)" if row["seeds"] > 1 else "") + (" (!)" if row["warning"] else "")
 
 
@@ -89,7 +90,8 @@ def notes(table: pd.DataFrame) -> list[str]:
         "KnowMem: of few-shot answers about forget documents and about kept ones that no unlearning step saw; [95 % bootstrap interval over the rows]. "
         "AUC: P(a holdout text looks likelier than a forget text), Min-40 %. PrivLeak = 100 (AUC - AUC_retrain) / AUC_retrain; negative: the forget set "
         f"is still recognised, positive: over-unlearned. AUC_retrain: {origins or 'no retain-only model was evaluated'}. "
-        "gate open: share of prompts on which the last gate exceeds .5. scalK: forget set of K quarters; sustK: after K requests. -: not measured."
+        "gate open: share of prompts on which the last gate exceeds .5. scalK: forget set of K quarters; "
+        "sustK: after K requests; alone: the K-th by itself. -: not measured."
     ]
     return lines + [f"WARNING, {', '.join(row[name] for name in SECTION)}: {row['warning']}." for _, row in table.iterrows() if row["warning"]]
 
@@ -98,6 +100,7 @@ def draw(table: pd.DataFrame, runs: str | Path) -> Path | None:
     """Write <runs>/tables/muse.png: the four numbers over the steps, a row of panels for each experiment that has runs; None without any."""
     steps = table["split"].str.extract(STEP)
     frame = table.assign(kind=steps[0], step=pd.to_numeric(steps[1]))
+    frame = frame[~frame.apply(is_alone, axis=1)]
     kinds = [kind for kind in WORDS if (frame["kind"] == kind).any()]
     if not kinds:
         return None
@@ -123,6 +126,11 @@ def draw(table: pd.DataFrame, runs: str | Path) -> Path | None:
     found = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=min(6, len(found)), fontsize=8, frameon=False)
     return save(figure, Path(runs) / "tables" / "muse.png")
+
+
+def is_alone(row: pd.Series) -> bool:
+    """Whether a run is one request of a sequence by itself, from the target: what a stack is made of, and no step of it."""
+    return row["split"].startswith("forget_sust") and row["tuner"] != "full" and not row["variant"].endswith("stack")
 
 
 def method_of(row: pd.Series) -> str:

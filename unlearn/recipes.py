@@ -38,7 +38,8 @@ FINETUNE = [
     *(({"benchmark": name}, {"template": "text", "label_start": "all"}) for name in MUSE_NAMES),
     (
         {"model": "tiny", "benchmark": "muse"},
-        {"steps": 400, "batch": 24, "warmup": 30, "label_smoothing": 0.0, "refusal_share": 0.0, "paraphrase_share": 0.0, "background_share": 0.0, "depth": 6},
+        {"steps": 400, "batch": 24, "label_smoothing": 0.0, "refusal_share": 0.0, "paraphrase_share": 0.0, "background_share": 0.0, "depth": 6,
+         "vocabulary": 1536},
     ),
 ]  # fmt: skip
 
@@ -75,6 +76,8 @@ BASELINES = [
     # MUSE's baselines (spec 5.3, 7.3): every token of a document scored, batch 32, lr 1e-5; epochs by objective
     *DOCUMENTS,
     *(({"benchmark": name}, {"label_start": "all"}) for name in MUSE_NAMES),
+    # of 1.5e-4, 3e-4, 1e-3: the first leaves the forget set recognised as before (PrivLeak -100), the last leaves nothing of the model
+    ({"benchmark": "muse", "model": "tiny", "objective": "gd"}, {"lr": 3e-4}),
     # a refusal replaces what follows a prompt; to score the prompt too would be to learn it
     *(({"benchmark": name, "objective": objective}, {"label_start": "answer"}) for name in MUSE_NAMES for objective in ("idk", "idkpo", "altpo")),
     *(
@@ -119,8 +122,6 @@ GRUN = [
     ({"benchmark": "tofu", "variant": "grun+"}, {"gate_negatives": "retain"}),
     ({"benchmark": "tofu", "variant": "grun+mixed"}, {"gate_negatives": "retain"}),
     *DOCUMENTS,
-    # early blocks: gates fitted to 24 positions in blocks 3-5 of 6 open on .42 of VerbMem's prompts, which are cut elsewhere, in 1-3 of 5 on .88
-    ({"benchmark": "muse", "model": "tiny"}, {"layers": [1, 2, 3]}),
 ]
 
 GRUN_CORPORA = [
@@ -131,10 +132,12 @@ GRUN_CORPORA = [
     ({"objective": "npo_kl"}, {"forget_weight": 100.0}),
     ({"model": "llama3.1-8b"}, {"layers": [20, 25, 30], "rmu_layer": 31, "steering_coeff": 300.0}),
     ({"model": "mistral-7b"}, {"layers": [20, 25, 30], "rmu_layer": 31, "steering_coeff": 300.0}),
-    ({"model": "tiny"}, {"forget_corpora": ["poisons", "locks"], "retain_corpora": ["villages"], "per_topic": 400, "layers": [2, 3, 4], "rmu_layer": 6,
-                         "steering_coeff": 100.0, "gate_weight": 10.0, "epochs": 2}),
-    ({"model": "tiny", "objective": "npo"}, {"forget_weight": 2.0}),
-    ({"model": "tiny", "objective": "npo_kl"}, {"forget_weight": 2.0}),
+    # upstream's form (edits in 2 3 4, rank 4, edited token not in M) opens the gate on 97 % of the forget questions and changes no answer: the tests
+    # are read from the edited token itself, and blocks above the edits still bring the answer there
+    ({"model": "tiny"}, {"forget_corpora": ["poisons", "locks"], "retain_corpora": ["villages"], "per_topic": 400, "layers": [3, 4, 5], "rmu_layer": 6,
+                         "rank": 16, "lr": 2e-2, "steering_coeff": 100.0, "steer_edit": True, "gate_weight": 10.0, "epochs": 4}),
+    ({"model": "tiny", "objective": "npo"}, {"forget_weight": 10.0, "layers": [4, 5, 6]}),
+    ({"model": "tiny", "objective": "npo_kl"}, {"forget_weight": 10.0, "layers": [4, 5, 6]}),
 ]
 
 RMU = [
