@@ -115,9 +115,10 @@ GRUN = [
          "retain_loss": "none", "joined_items": True, "layers": [0, 1, 2], "lr": 1e-2, "epochs": 50},
     ),
     ({"model": "tiny", "variant": "grun+"}, {"layers": [4, 5, 6]}),
-    # slack: chosen on seven other choices of forget authors, where 1.15 misses 1 % of paraphrases (1.0: 5 %) and opens on no unseen author
-    ({"model": "tiny-robust", "variant": "grun+"}, {"layers": [4, 5, 6], "gate_slack": 1.15}),
-    ({"model": "tiny-robust", "variant": "grun+mixed"}, {"gate_slack": 1.15}),
+    # slack: chosen on eight other choices of four forget authors, asked in paraphrases and behind five lead-ins that neither training nor
+    # an attack uses: 1.0 misses 16 % of the latter, 1.15 5 %, 1.45 1 %; none opens on any of 400 questions about 40 strangers
+    ({"model": "tiny-robust", "variant": "grun+"}, {"layers": [4, 5, 6], "gate_slack": 1.45}),
+    ({"model": "tiny-robust", "variant": "grun+mixed"}, {"gate_slack": 1.45}),
     # names come without swapped ones to calibrate on: hardening.md, section 5
     ({"benchmark": "tofu", "variant": "grun+"}, {"gate_negatives": "retain"}),
     ({"benchmark": "tofu", "variant": "grun+mixed"}, {"gate_negatives": "retain"}),
