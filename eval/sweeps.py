@@ -1,7 +1,7 @@
 """Which learning rate of a sweep is kept, from losses on training data alone; never from a test metric (import only).
 
 A sweep: runs that differ in the learning rate only, seeds apart. Before the first step and after the last each run took a check, the mean
-loss per answer token on a slice of the forget and of the retain examples that it trains on (--eval_steps; unlearn.unlearning). RULE:
+loss per answer token on a slice of the forget and of the retain examples that it trains on (--eval_steps; unlearn/stopping.py). RULE:
 
     among the rates whose retain loss has risen by at most RETAIN_SLACK nats a token (mean over seeds): the one with the highest forget loss;
     where retain loss has risen by more under all of them: the one under which it has risen least
@@ -13,7 +13,7 @@ import pandas as pd
 
 from eval.columns import DOWN, KEY, UP
 from unlearn.runs import Run
-from unlearn.unlearning import RETAIN_SLACK
+from unlearn.stopping import RETAIN_SLACK
 
 RULE = (
     f"of the rates whose retain loss on training data rose by at most {RETAIN_SLACK:g} nats a token, the one with the highest forget loss; "

@@ -2,8 +2,6 @@
 
 import os
 
-from torch import distributed
-
 
 def is_main() -> bool:
     """Whether this process is the one that prints and writes; the only process is."""
@@ -20,6 +18,8 @@ def gather(items: list) -> list:
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         return items
+    from torch import distributed  # here alone: tables and plots need no torch, and start in a third of the time without it
+
     if not distributed.is_initialized():
         distributed.init_process_group()  # gloo for what lies on the CPU, as these items do, beside the devices' own; accelerate takes it over
     found: list = [None] * world

@@ -1,4 +1,9 @@
-"""Stopping early, by a rule on what training logs anyway: --stop flat. Off by default; no evaluation data is looked at.
+"""When to stop and what to keep, by rules on training data alone: no evaluation data is looked at. Off by default.
+
+--keep best: of the checks during training (--eval_steps), the one with the highest forget loss whose retain loss has risen by at most
+RETAIN_SLACK; where it has risen by more at all of them, the one where it has risen least. A sweep keeps its learning rate likewise (eval/sweeps.py).
+
+--stop flat: as soon as what training logs anyway goes flat.
 
 A run has gone flat when, for each watched loss part (the forget term, the gate loss), the mean over its last WINDOW epochs differs from
 the mean over the WINDOW epochs before by at most SHARE of the way it has come since the first epoch:
@@ -15,6 +20,13 @@ WATCHED = ("forget", "gate")
 WINDOW = 5  # epochs
 SHARE = 0.05
 STOPS = ("never", "flat")
+RETAIN_SLACK = 0.1  # nats a token by which retain loss may exceed the first check's and still count as kept (probability: -10 %)
+
+
+def rank(values: dict, first: dict) -> tuple:
+    """How good a check is, given the first one: where retain is kept, the more forgotten the better; else the less retain is lost."""
+    held = values["retain"] <= first["retain"] + RETAIN_SLACK
+    return (1, values["forget"]) if held else (0, -values["retain"])
 
 
 def stop_rule(name: str, steps_per_epoch: int) -> Callable[[list[dict]], bool] | None:

@@ -25,7 +25,7 @@ from unlearn.pairing import Item, Pairs
 from unlearn.processes import gather, is_main, share, wait
 from unlearn.prompts import Encoded, Prompter
 from unlearn.runs import read_json, write_json
-from unlearn.stopping import STOPS, stop_rule
+from unlearn.stopping import STOPS, rank, stop_rule
 
 UNSET = None  # a value that the recipe gives, or that follows from others
 CHOICES = {  # flags that are words
@@ -33,7 +33,6 @@ CHOICES = {  # flags that are words
     "kl_reduction": ("token", "batchmean_all"), "kl_mask": ("answer", "all"), "undial_mask": ("answer", "all"), "keep": ("last", "best"), "stop": STOPS,
 }  # fmt: skip
 CHECKED = 64  # examples of the forget and of the retain set that a check during training takes its losses on
-RETAIN_SLACK = 0.1  # nats a token by which a check's retain loss may exceed the first one's and still count as kept (probability: -10 %)
 
 
 @dataclass
@@ -168,11 +167,6 @@ class Unlearning:
             encoded, everything = self.encode(part, names), self.encode(whole, names)
             said = self.tuner.say({name: self.batch(encoded[name]) for name in names})
             return {name: (s := said[name].part_of(everything[name])).token_mean(s.nll) for name in names}
-
-        def rank(values: dict, first: dict) -> tuple:
-            """Where retain is kept, the more forgotten the better; else the less retain is lost."""
-            held = values["retain"] <= first["retain"] + RETAIN_SLACK
-            return (1, values["forget"]) if held else (0, -values["retain"])
 
         return Check(pairs.slice(CHECKED), losses, self.args.eval_steps, rank, self.args.keep == "best")
 
