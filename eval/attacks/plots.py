@@ -106,7 +106,7 @@ def plot(frame: pd.DataFrame, path: str | Path) -> Path | None:
             axes.set_ylabel(label, fontsize=8)
             if base:
                 axes.set_title(title, fontsize=9, loc="left", pad=12 + 14 * -(-(len(methods) + 1) // 6))
-                handles = [plt.Rectangle((0, 0), 1, 1, label=name, **style(place)) for place, name in enumerate(methods)]
+                handles = [plt.Rectangle((0, 0), 1, 1, label=name, edgecolor="white", **style(place)) for place, name in enumerate(methods)]
                 handles.append(Line2D([], [], color="black", linewidth=1.2, label="base's own score; grey: the base cannot parse, or not measured"))
                 axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(6, len(handles)), fontsize=7, frameon=False)
         axes.set_xticks(range(len(attacks)), [" ".join(LABELS[name]).strip() for name in attacks], rotation=30, ha="right", fontsize=7)
