@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unlearn.batches import pad_left
-from unlearn.models import blocks
 from unlearn.runs import read_json, replace_directory, write_json
+from unlearn.steering import padded, states
 
 
 @dataclass
@@ -65,15 +64,5 @@ class Guard:
 @torch.no_grad()
 def last_states(model: nn.Module, layer: int, prompts: list[list[int]], pad_id: int) -> Tensor:
     """[B, d] float32: the output of block `layer` at each prompt's last token."""
-    ids, mask = pad_left(prompts, pad_id, next(model.parameters()).device)
-    seen: list[Tensor] = []
-
-    def see(_module, _args, output):
-        seen.append((output[0] if isinstance(output, tuple) else output)[:, -1].float())
-
-    handle = blocks(model)[layer].register_forward_hook(see)
-    try:
-        model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), use_cache=False, logits_to_keep=1)
-    finally:
-        handle.remove()
-    return seen[0]
+    ids, mask = padded(prompts, pad_id, next(model.parameters()).device)
+    return states(model, layer, ids, mask)[torch.arange(len(prompts), device=ids.device), mask.sum(1) - 1].float()

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from grun.metric_gate import MetricGate, fit, threshold
-from unlearn.batches import pad_left
 from unlearn.data import Example
-from unlearn.models import blocks
 from unlearn.prompts import Prompter
 from unlearn.robust import LEADS, NAMED_FIRST, SUFFIXES, joined, phrasings
+from unlearn.steering import padded, states
 
 SWAPPED, CONTEXTS, VALIDATION, FORMS = 200, 24, 0.2, 6  # swapped names; contexts of a name that is a negative; share of them that is held out; `context`
 
@@ -32,33 +31,15 @@ class Context:
     group: str
 
 
-class _Stop(Exception):
-    """The forward pass has gone far enough."""
-
-
 @torch.no_grad()
 def states_of(model: nn.Module, layer: int, prompts: Sequence[list[int]], batch: int = 64) -> list[Tensor]:
     """Output of decoder block `layer` on every prompt: [T_b, d] float32 on the CPU. The blocks above it are not run."""
     found: list = [None] * len(prompts)
-    device, seen = next(model.parameters()).device, []
-
-    def stop(_module, _args, output):
-        seen.append(output[0] if isinstance(output, tuple) else output)
-        raise _Stop
-
-    order, handle = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), blocks(model)[layer].register_forward_hook(stop)
-    try:
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            ids, mask = pad_left([prompts[i] for i in chosen], 0, device)
-            try:
-                model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp_min(0), use_cache=False)
-            except _Stop:
-                pass
-            for i, states in zip(chosen, seen.pop().float().cpu(), strict=True):
-                found[i] = states[-len(prompts[i]) :]
-    finally:
-        handle.remove()
+    device, order = next(model.parameters()).device, sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        for i, h in zip(chosen, states(model, layer, *padded([prompts[i] for i in chosen], 0, device)).float().cpu(), strict=True):
+            found[i] = h[: len(prompts[i])]
     return found
 
 
@@ -142,9 +123,9 @@ class Prompts:
         return found
 
 
-def scores(gate: MetricGate, states: list[Tensor], reads: str) -> Tensor:
-    """[N]: the gate's logit on each prompt, of its last token or the highest of all."""
-    return torch.stack([gate(h[-1:] if reads == "last" else h).max() for h in states])
+def scores(gate: MetricGate, prompts: list[Tensor], reads: str) -> Tensor:
+    """[N]: the gate's logit on each prompt, given its states; of its last token or the highest of all."""
+    return torch.stack([gate(h[-1:] if reads == "last" else h).max() for h in prompts])
 
 
 def fit_gate(model: nn.Module, prompter: Prompter, forget: list[Example], retain: list[Example], layer: int, reads: str = "token",
@@ -161,7 +142,7 @@ def fit_gate(model: nn.Module, prompter: Prompter, forget: list[Example], retain
     positive, other = prompts.of_forget(), prompts.of_others(prompts.known, train)
     held = prompts.of_others(prompts.validation, fresh if negatives == "swapped" else [])
     runs = [states_of(model, layer, [c.ids for c in part]) for part in (positive, other, held)]
-    rows = torch.stack([h[c.position] for part, states in zip((positive, other), runs, strict=False) for c, h in zip(part, states, strict=True)])
+    rows = torch.stack([h[c.position] for part, own in zip((positive, other), runs, strict=False) for c, h in zip(part, own, strict=True)])
     gate = fit(layer, rows, [c.group for c in (*positive, *other)], list(dict.fromkeys(c.group for c in positive)))
     of_forget, of_held = scores(gate, runs[0], reads), scores(gate, runs[2], reads)
     gate.tau.fill_(-slack * threshold(of_held, of_forget))
