@@ -71,7 +71,7 @@ def test_letters_are_asked_as_lm_evals_wmdp_asks_them(tmp_path):
 
     folder = Path(lm_eval.__file__).parent / "tasks" / "wmdp"
     theirs = yaml.safe_load((folder / "_default_template_yaml").read_text()) | yaml.safe_load((folder / "wmdp_cyber.yaml").read_text())
-    own = tmp_path / "own.jsonl"
+    own = tmp_path / "wmdp_cyber_sample.jsonl"
     own.write_text('{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 2}\n')
     tasks = mcq.write_tasks(tmp_path / "tasks", [str(own)], "letters", TargetFlags())
     ours = json.loads((tmp_path / "tasks" / f"{tasks[str(own)]}.yaml").read_text())
