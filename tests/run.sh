@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests: on a CPU, offline, in under a minute once the environment exists. Makes .venv first if no Python at hand will do.
+# Runs the tests: on a CPU, offline, in about two minutes once the environment exists. Makes .venv first if no Python at hand will do.
 #
 #   tests/run.sh                                   all of them
 #   tests/run.sh tests/test_data.py -k split       some; the flags are pytest's
