@@ -19,7 +19,7 @@ from eval.summary import Options, write_summary
 from unlearn.data import Source
 from unlearn.flags import DataFlags, RunFlags, flag, main, parse, place
 from unlearn.recipes import recipe
-from unlearn.runs import Run, model_path
+from unlearn.runs import Run, model_path, named_runs
 from unlearn.unlearning import source_of
 
 
@@ -46,11 +46,7 @@ class EvalFlags(RunFlags, DataFlags):
 def cell_runs(args: EvalFlags, benchmark: str, retain: str) -> list[Run]:
     """Reference first (forget quality needs its rows), then targets, then the unlearned runs of the cell."""
     if args.only:
-        runs = [Run(path) for path in args.only]
-        unfinished = [run.path for run in runs if not run.done]
-        if unfinished:
-            raise ValueError(f"--only {unfinished[0]}: no finished run there; train it first")
-        return runs
+        return named_runs(args.only)
     model = model_path(args.runs, benchmark, args.model)
     unlearned = [Run(done.parent) for done in sorted((model / args.split).glob("*/DONE"))]
     targets = {done.parent.resolve(): done.parent for done in sorted((model / "full").glob("target-seed*/DONE"))}

@@ -19,7 +19,7 @@ from unlearn.corpora import questions
 from unlearn.flags import DataFlags, RunFlags, flag, main, parse, place
 from unlearn.models import load_model, made_here
 from unlearn.recipes import recipe
-from unlearn.runs import Run, model_path, read_json, write_json
+from unlearn.runs import Run, model_path, named_runs, read_json, write_json
 
 
 @dataclass
@@ -64,11 +64,7 @@ def untouched(args: McqFlags) -> Run:
 def cell_runs(args: McqFlags, where: str) -> list[Run]:
     """The target first, then every finished run of the model."""
     if args.only:
-        runs = [Run(path) for path in args.only]
-        unfinished = [run.path for run in runs if not run.done]
-        if unfinished:
-            raise ValueError(f"--only {unfinished[0]}: no finished run there; train it first")
-        return runs
+        return named_runs(args.only)
     model = model_path(args.runs, where, args.model)
     runs = [Run(done.parent) for done in sorted(model.glob("*/*/DONE")) if done.parent.parent.name != "full"]
     targets = [Run(done.parent) for done in sorted((model / "full").glob("target-seed*/DONE"))]

@@ -174,6 +174,15 @@ class Run:
         wait()
 
 
+def named_runs(paths: list[str]) -> list[Run]:
+    """The runs that --only names. Raises `ValueError` for one that is not finished."""
+    runs = [Run(path) for path in paths]
+    unfinished = [run.path for run in runs if not run.done]
+    if unfinished:
+        raise ValueError(f"--only {unfinished[0]}: no finished run there; train it first")
+    return runs
+
+
 def finished_runs(root: str | Path) -> Iterator[Run]:
     """All finished runs below `root`, in path order."""
     for mark in sorted(Path(root).rglob("DONE")):
