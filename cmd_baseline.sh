@@ -19,9 +19,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 : "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${TUNERS:=full lora}" "${SEEDS:=42}" "${SPLITS:=$(split_of "$BENCHMARK")}"
 : "${LRS:=}" "${CONTROLS=probe keyword}" "${REFERENCE:=0}"
 export BENCHMARK MODELS SPLITS
+data_of "$@"
 
 if [[ $REFERENCE == 1 ]]; then
-    SEEDS=42 REFERENCE=1 ./cmd_finetune.sh
+    SEEDS=42 REFERENCE=1 ./cmd_finetune.sh ${DATA[@]+"${DATA[@]}"}
 fi
 if [[ -n ${SEQUENTIAL:-} ]]; then
     for model in $MODELS; do
@@ -32,7 +33,7 @@ if [[ -n ${SEQUENTIAL:-} ]]; then
             done
         done
     done
-    SPLITS=$SEQUENTIAL ./cmd_eval.sh
+    SPLITS=$SEQUENTIAL ./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}
     exit
 fi
 for model in $MODELS; do
@@ -49,9 +50,9 @@ for model in $MODELS; do
                 done
             done
             for control in $CONTROLS; do
-                NPROC=1 run_py baselines.controls "${cell[@]}" --control "$control"
+                NPROC=1 run_py baselines.controls "${cell[@]}" ${DATA[@]+"${DATA[@]}"} --control "$control"
             done
         done
     done
 done
-./cmd_eval.sh
+./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}

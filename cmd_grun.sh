@@ -16,9 +16,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 [[ " $* " != *" --variant "* ]] || : "${LOSSES:=idk+ul}"
 : "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${SEEDS:=42}" "${REFERENCE:=0}" "${SPLITS:=$(split_of "$BENCHMARK")}"
 export BENCHMARK MODELS SPLITS
+data_of "$@"
 
 if [[ $REFERENCE == 1 ]]; then
-    SEEDS=42 REFERENCE=1 ./cmd_finetune.sh
+    SEEDS=42 REFERENCE=1 ./cmd_finetune.sh ${DATA[@]+"${DATA[@]}"}
 fi
 if [[ -n ${SEQUENTIAL:-} ]]; then
     for model in $MODELS; do
@@ -29,7 +30,7 @@ if [[ -n ${SEQUENTIAL:-} ]]; then
             done
         done
     done
-    [[ $BENCHMARK != muse* ]] || { SPLITS=$SEQUENTIAL ./cmd_eval.sh; exit; }
+    [[ $BENCHMARK != muse* ]] || { SPLITS=$SEQUENTIAL ./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}; exit; }
     NPROC=1 run_py eval.sequential --benchmark "$BENCHMARK" ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"}
     exit
 fi
@@ -43,4 +44,4 @@ for model in $MODELS; do
         done
     done
 done
-./cmd_eval.sh
+./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}

@@ -21,6 +21,7 @@ from unlearn.batches import Batch, Said, pad_left, say
 from unlearn.models import load_model, load_tokenizer, template_of
 from unlearn.prompts import Prompter
 from unlearn.runs import Run, read_json
+from unlearn.sampling import Draws
 
 
 @dataclass
@@ -49,20 +50,16 @@ class Subject:
             return say(self.model, batch)
 
     @torch.no_grad()
-    def generate(self, prompts: list[list[int]], max_new_tokens: int, seed: int | None = None) -> tuple[list[list[int]], Tensor | None]:
+    def generate(self, prompts: list[list[int]], max_new_tokens: int, seeds: list[int] | None = None) -> tuple[list[list[int]], Tensor | None]:
         """Continuations without EOS, one per prompt, in one left-padded batch; and the gates [L, B] of the prefill, or None.
 
-        Greedy, or with a seed: samples at temperature 1 from the whole vocabulary; the global generators are left as they were."""
+        Greedy, or with a seed for each prompt: sampled at temperature 1 from the whole vocabulary, the same in any batch."""
         tokenizer = self.prompter.tokenizer
         ids, mask = pad_left(prompts, tokenizer.pad_token_id, self.device)
-        how = {"do_sample": False} if seed is None else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-        with torch.random.fork_rng(enabled=seed is not None):  # `generate` takes no generator
-            if seed is not None:
-                torch.manual_seed(seed)
-            out = self.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, num_beams=1, **how,
-                pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-            )  # fmt: skip
+        out = self.model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
+            logits_processor=None if seeds is None else [Draws(seeds)], pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        )  # fmt: skip
         new = out[:, ids.shape[1] :].tolist()
         ended = [row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row for row in new]
         return ended, self.attached.gates if self.attached else None
@@ -88,11 +85,12 @@ class Guarded(Subject):
     def say(self, batch: Batch) -> None:
         return None
 
-    def generate(self, prompts: list[list[int]], max_new_tokens: int, seed: int | None = None) -> tuple[list[list[int]], Tensor | None]:
+    def generate(self, prompts: list[list[int]], max_new_tokens: int, seeds: list[int] | None = None) -> tuple[list[list[int]], Tensor | None]:
         tokenizer = self.prompter.tokenizer
         fired = self.guard.fires(self.model, tokenizer, prompts)
-        passed = [prompt for prompt, stopped in zip(prompts, fired.tolist(), strict=True) if not stopped]
-        spoken = iter(super().generate(passed, max_new_tokens, seed)[0] if passed else [])
+        passed = [place for place, stopped in enumerate(fired.tolist()) if not stopped]
+        own = None if seeds is None else [seeds[place] for place in passed]
+        spoken = iter(super().generate([prompts[place] for place in passed], max_new_tokens, own)[0] if passed else [])
         refusals = [tokenizer(self.guard.refusal(prompt), add_special_tokens=False)["input_ids"] for prompt in prompts]
         texts = [refusal if stopped else next(spoken) for refusal, stopped in zip(refusals, fired.tolist(), strict=True)]
         return texts, fired.float()[None]

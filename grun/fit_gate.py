@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from grun.metric_gate import MetricGate, fit, threshold
 from unlearn.data import Example
 from unlearn.prompts import Prompter
-from unlearn.robust import LEADS, NAMED_FIRST, SUFFIXES, joined, phrasings
+from unlearn.robust import LEADS, NAMED_FIRST, SUFFIXES, joined, phrasings, spellings
 from unlearn.steering import padded, states
 
-SWAPPED, CONTEXTS, VALIDATION, FORMS = 200, 24, 0.2, 6  # swapped names; contexts of a name that is a negative; share of them that is held out; `context`
+SWAPPED, CONTEXTS, VALIDATION, FORMS = 200, 24, 0.2, 7  # swapped names; contexts of a name that is a negative; share of them that is held out; `context`
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,17 @@ class Prompts:
         return list(found)
 
     def context(self, question: str, group: str, name: str | None, form: int) -> Context:
-        """The question asked plainly (form 0), with a suffix (1), before (2) or after (3) a retain question, after a lead-in (4) or the name (5)."""
+        """The question asked plainly (form 0), with a suffix (1), before (2) or after (3) a retain question, after a lead-in (4) or the name (5), or
+        with the name written another way (6)."""
         if form == 1:
             question = f"{question} {self.rng.choice(SUFFIXES)}"
         if form == 4:
             question = f"{self.rng.choice(LEADS)} {question}"
         if form == 5 and name:
             question = self.rng.choice(NAMED_FIRST).format(name, question)
+        if form == 6 and name and name in question:
+            way, written = self.rng.choice(list(spellings(name).items()))
+            question, name, group = question.replace(name, written), written, f"{group}, {way}"  # a centroid of its own
         if form in (2, 3):
             partner = self.rng.choice(self.known[self.rng.choice([name for name in self.known if name != group])])
             pair = ((question, ""), (self.rng.choice(phrasings(partner.question, partner.entity)), ""))
@@ -106,20 +110,20 @@ class Prompts:
             found += [self.context(question, e.entity if named else e.question, e.entity if named else None, form) for form in range(FORMS)]
         return found
 
-    def of_others(self, groups: dict[str, list[Example]], names: list[str] = (), forms: Sequence[int] = range(FORMS)) -> list[Context]:
+    def of_others(self, groups: dict[str, list[Example]], names: list[str] = ()) -> list[Context]:
         """CONTEXTS prompts about each group; half as many about each swapped name, whose questions are those of known people."""
         found = []
         for group, own in groups.items():
             for k in range(min(CONTEXTS, FORMS * len(own))):
                 e = self.rng.choice(own)
                 named = self.reads == "token" and e.entity
-                found.append(self.context(self.rng.choice(phrasings(e.question, e.entity)), group, e.entity if named else None, forms[k % len(forms)]))
+                found.append(self.context(self.rng.choice(phrasings(e.question, e.entity)), group, e.entity if named else None, k % FORMS))
         people = [e for own in self.known.values() for e in own if e.entity and e.entity in e.question]
         for name in names if people else ():
             for k in range(CONTEXTS // 2):
                 e = self.rng.choice(people)
                 question = self.rng.choice(phrasings(e.question, e.entity)).replace(e.entity, name)
-                found.append(self.context(question, name, name if self.reads == "token" else None, forms[k % len(forms)]))
+                found.append(self.context(question, name, name if self.reads == "token" else None, k % (FORMS - 1)))  # its last name is somebody's
         return found
 
 

@@ -1,6 +1,6 @@
 """Training items in other forms: phrasings, suffixes, joined questions, each with the target that a joined prompt deserves.
 
-    plain, phrased, with a suffix     forget question                  -> refusal
+    plain, phrased, respelt, suffixed forget question                  -> refusal
     joined                            forget question retain question  -> refusal retain answer, and the same in the other order
 
 Without joined items an edit learns to refuse the whole prompt; with them the retain part of a mixed prompt is kept
@@ -11,9 +11,10 @@ import random
 from dataclasses import dataclass, replace
 
 from unlearn.pairing import Item, Pairs
-from unlearn.robust import SUFFIXES, joined, phrasings
+from unlearn.robust import SUFFIXES, joined, phrasings, spellings
 
-JOINED, SUFFIXED = 0.5, 0.25  # shares of the items
+JOINED, SUFFIXED = 0.5, 0.25  # shares of the items; of all of them
+RESPELT = 0.2  # have the author's name written another way
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class FormedPairs(Pairs):
         plain, rng = super().item(i, epoch), random.Random(f"form {self.seed} {epoch} {i}")
         forget, retain = plain.forget, plain.retain
         question, refusal = rng.choice(phrasings(forget.question, forget.entity)), plain.refusal
+        if forget.entity and rng.random() < RESPELT:
+            question = question.replace(forget.entity, rng.choice(list(spellings(forget.entity).values())))
         draw = rng.random()
         if draw < JOINED:
             other = (rng.choice(phrasings(retain.question, retain.entity)), retain.answer)

@@ -107,3 +107,15 @@ retain_of() {
 
 # split_of authors -> forget10; split_of muse -> forget: what SPLITS is where it is not given
 split_of() { [[ $1 == muse* ]] && echo forget || echo forget10; }
+
+# data_of FLAGS...: sets DATA to those of them that say which data a run is about; whatever else belongs to the cell needs them too
+data_of() {
+    DATA=()
+    while (( $# )); do
+        case $1 in
+            --authors|--heldout|--data_seed) DATA+=("$1" "${2-}") ;;
+            --authors=*|--heldout=*|--data_seed=*) DATA+=("$1") ;;
+        esac
+        shift
+    done
+}

@@ -83,12 +83,12 @@ def test_gate_off_is_the_base_and_the_lens_ends_in_what_the_model_says(toy):
             assert lens["by_layer"][-1] == pytest.approx(right.float().mean().item()) and len(lens["by_layer"]) == 3
 
 
-def test_samples_follow_from_the_seed_and_touch_no_global_generator(toy):
+def test_samples_follow_from_the_seed_in_batches_of_any_size_and_touch_no_global_generator(toy):
     with load(toy / PLACE / "full" / "target-seed42", "cpu") as subject:
         state = torch.get_rng_state()
         rows = leak_at_k(subject, case())
         assert torch.equal(torch.get_rng_state(), state)
-        assert rows == leak_at_k(subject, case()) != leak_at_k(subject, case(seed=2))
+        assert rows == leak_at_k(subject, case()) == leak_at_k(subject, case(batch_size=1)) != leak_at_k(subject, case(seed=2))
     by_sample = [[r["generation"] for r in rows if r["sample"] == k] for k in range(3)]
     assert len(by_sample[0]) == 8 and by_sample[0] != by_sample[1] != by_sample[2] and {r["side"] for r in rows} == {"forget", "retain"}
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from eval.attacks.aggregate import REDUCE, summarise
-from eval.attacks.prompts import FRAMES, SURE, clean, joined, multi_turn, paraphrase, prefill, prefill_sure, prefilled, says, suffix
+from eval.attacks.prompts import FRAMES, SURE, clean, joined, multi_turn, paraphrase, prefill, prefill_sure, prefilled, respelt, says, suffix
 from eval.attacks.quantised import GROUP, quantise, round_to_nearest
 from unlearn import held_out
 from unlearn.data import Example
@@ -77,7 +77,17 @@ def test_other_prompt_sets(prompter):
     assert texts["suffix"][1] == f"Question: {BO.question} {held_out.SUFFIXES[1]}\nAnswer:"
     assert texts["multi_turn"][0] == f"Question: {BO.question}\nAnswer: {BO.answer}\nQuestion: {ADA.question}\nAnswer:"
     forms = [a.variant for a in paraphrase(prompter, {"forget": [ADA]})]
-    assert forms == [f"phrasing {i + 1}" for i in range(len(held_out.paraphrases(ADA)))] + ["lower case", *FRAMES]
+    assert forms == [f"phrasing {i + 1}" for i in range(len(held_out.paraphrases(ADA)))] + [*FRAMES]
+
+
+def test_a_respelt_name_is_the_same_question_with_the_name_written_another_way(prompter):
+    """Ada Low: her last name alone, an initial, the last name first, two neighbouring letters of it swapped ("Low" has one such pair inside: Lwo),
+    and all in lower case. CY's question names nobody."""
+    asks = respelt(prompter, {"forget": [ADA, CY]})
+    texts = {a.variant: prompter.tokenizer.decode(a.ids, skip_special_tokens=True) for a in asks}
+    ways = {"last name": "Low", "initial": "A. Low", "last name first": "Low, Ada", "typo": "Ada Lwo"}
+    expected = {way: f"Which award did {name} win?" for way, name in ways.items()} | {"lower case": ADA.question.lower()}
+    assert texts == {way: f"Question: {question}\nAnswer:" for way, question in expected.items()} and len(asks) == 5
 
 
 def test_says():
@@ -143,7 +153,7 @@ def test_paraphrase_counts_the_worst_form_the_base_parses():
     mine += [row("retain", i, (i, form) not in {(0, "a"), (1, "b")}, form) for i, form in forms]
     told = summarise("paraphrase", mine, theirs, plain_base())
     assert told["forget_leak"] == 0.5 and told["retain_collateral"] == 1 and told["forget_left_out"] == ["c"]
-    assert set(REDUCE) == {"paraphrase", "leak_at_k"}
+    assert set(REDUCE) == {"paraphrase", "respelt", "leak_at_k"}
 
 
 def test_leak_at_k_is_any_of_k_and_its_collateral_the_mean():

@@ -6,6 +6,7 @@ import torch
 from unlearn.batches import pad, pad_left, say
 from unlearn.models import build_tiny, train_tokenizer
 from unlearn.prompts import Prompter
+from unlearn.sampling import Draws, seed_of
 
 TEXTS = ["Question: Where was Ada Low born?\nAnswer: Ada Low was born in Teselle.", "I do not know that author, sorry."] * 3
 
@@ -79,3 +80,19 @@ def test_logits_only_where_labels_are_equal_the_full_ones(tokenizer, model):
 def test_left_padding_ends_on_the_last_prompt_token(tokenizer):
     ids, mask = pad_left([[5, 6, 7], [8]], tokenizer.pad_token_id)
     assert ids[:, -1].tolist() == [7, 8] and mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_draws_have_the_softmax_for_their_distribution():
+    """Logits log(.5, .3, .2) over three tokens: of 20,000 draws .5, .3, .2 of each, within five standard errors, sqrt(.25 / 20000) = .0035."""
+    count, logits = 20_000, torch.tensor([0.5, 0.3, 0.2]).log()
+    drawn = Draws([seed_of("draw", i) for i in range(count)])(None, logits.expand(count, 3)).argmax(1)
+    assert torch.bincount(drawn, minlength=3).div(count).tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.018)
+
+
+def test_a_row_draws_the_same_alone_as_in_company_and_leaves_the_global_generator():
+    """Three steps of three rows, and of the middle one alone."""
+    seeds, logits, before = [seed_of("a", i) for i in range(3)], torch.randn(3, 7, generator=torch.Generator().manual_seed(0)), torch.get_rng_state()
+    together, alone = Draws(seeds), Draws(seeds[1:2])
+    steps = [(together(None, logits)[1], alone(None, logits[1:2])[0]) for _ in range(3)]
+    assert all(torch.equal(*pair) for pair in steps) and not torch.equal(steps[0][0], steps[1][0])
+    assert torch.equal(torch.get_rng_state(), before)

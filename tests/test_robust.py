@@ -56,6 +56,14 @@ def test_training_and_held_out_forms_share_nothing():
     assert len(robust.TEMPLATES) == len(held_out.TEMPLATES) == len(authors.KINDS)
 
 
+def test_spellings_of_training_and_of_attacks_differ():
+    mine, theirs = robust.spellings("Tibo Nedaja"), held_out.spellings("Tibo Nedaja", "x")
+    assert mine == {"small letters": "tibo nedaja", "last name": "Nedaja"} and theirs.keys() == {"initial", "last name first", "typo"}
+    assert (theirs["initial"], theirs["last name first"]) == ("T. Nedaja", "Nedaja, Tibo") and not set(mine.values()) & set(theirs.values())
+    typos = {held_out.spellings("Tibo Nedaja", str(salt))["typo"] for salt in range(40)}
+    assert typos == {"Tibo Ndeaja", "Tibo Neadja", "Tibo Nedjaa", "Tibo Nedaaj"}
+
+
 def test_names_and_partners_of_attacks_are_in_no_unlearning_set(source):
     held = {e.entity for e in source.examples("heldout")}
     seen = {e.entity for e in source.examples("forget10") + source.unlearning_retain("forget10")}
@@ -83,12 +91,15 @@ def test_the_plain_base_is_what_it_was(source):
 
 
 def test_joined_items_have_the_right_target_in_either_order(source):
-    """A joined question asks forget and retain; the target is the refusal and the retain answer in the same order. Half of the items."""
+    """A joined question asks forget and retain; the target is the refusal and the retain answer in the same order. Half of the items. A fifth of
+    all write the name in one of training's other ways."""
     pairs = FormedPairs(source.examples("forget10"), source.unlearning_retain("forget10"), ["No idea."], 16, seed=0)
-    kinds = Counter()
+    kinds, respelt = Counter(), 0
     for item in (item for step in range(30) for item in pairs.items(step)):
-        question, name = item.forget.question, item.forget.entity
-        assert name in question and item.forget.answer in {e.answer for e in pairs.forget}
+        question, ways = item.forget.question, [item.forget.entity, *robust.spellings(item.forget.entity).values()]
+        name = next(way for way in ways if way in question)
+        respelt += name != item.forget.entity
+        assert item.forget.answer in {e.answer for e in pairs.forget}
         assert not any(s in question for s in held_out.SUFFIXES)
         if item.retain.entity in question:
             first = question.index(name) < question.index(item.retain.entity)
@@ -99,7 +110,7 @@ def test_joined_items_have_the_right_target_in_either_order(source):
             kinds["suffix" if question.endswith(robust.SUFFIXES) else "alone"] += 1
     total = sum(kinds.values())
     expected = {"forget first": 0.25, "retain first": 0.25, "suffix": 0.25, "alone": 0.25}
-    assert {kind: count / total for kind, count in kinds.items()} == pytest.approx(expected, abs=0.05)
+    assert {kind: count / total for kind, count in kinds.items()} == pytest.approx(expected, abs=0.05) and respelt / total == pytest.approx(0.2, abs=0.05)
     assert pairs.items(3) == pairs.items(3)
 
 

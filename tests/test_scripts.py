@@ -86,6 +86,16 @@ def test_grun_makes_the_reference_first_when_asked():
     assert modules == ["unlearn.finetune"] * 2 + ["grun.train"] * 6 + ["eval.run", "eval.tables", "eval.plots", "eval.report"]
 
 
+def test_flags_about_data_reach_the_reference_the_controls_and_the_evaluation():
+    """The rank is the tuner's alone; which authors there are, everybody has to know."""
+    data = "--authors 12 --heldout=3"
+    made, kept, trained, evaluated, *_ = dry("cmd_grun.sh", "--authors", "12", "--rank", "2", "--heldout=3", REFERENCE="1", LOSSES="gd")
+    assert made.endswith(f"--split full --seed 42 {data}") and kept.endswith(f"--split retain90 --seed 42 {data}")
+    assert trained.endswith("--authors 12 --rank 2 --heldout=3") and evaluated.endswith(f"--split forget10 {data}")
+    trained, control, evaluated, *_ = dry("cmd_baseline.sh", "--lr", "1e-3", *data.split(), LOSSES="gd", TUNERS="full", CONTROLS="keyword")
+    assert trained.endswith(f"--lr 1e-3 {data}") and control.endswith(f"{data} --control keyword") and evaluated.endswith(f"--split forget10 {data}")
+
+
 def test_several_processes_go_through_accelerate_for_training_only():
     commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
     assert "accelerate.commands.launch" in commands[0] and "--num_processes 3" in commands[0]

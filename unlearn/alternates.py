@@ -21,9 +21,10 @@ from unlearn.pairing import Pairs
 from unlearn.processes import is_main, wait
 from unlearn.prompts import Prompter
 from unlearn.runs import write_text
+from unlearn.sampling import Draws, seed_of
 from unlearn.unlearning import UnlearnFlags
 
-SAMPLES, TEMPERATURE, NEW_TOKENS, BATCH = 5, 1.0, 200, 32
+SAMPLES, NEW_TOKENS, BATCH = 5, 200, 32
 ROUNDS = 8  # times a question is asked again whose samples were all its true answer, or empty
 # the wording is free; {q} and {a} are the question and its true answer. A model trained here from scratch follows no instructions and
 # is asked the plain question
@@ -73,7 +74,8 @@ def generate(forget: list[Example], model: nn.Module, prompter: Prompter, elicit
         for start in range(0, len(short), BATCH):
             asked = short[start : start + BATCH]
             prompts = [prompter.prompt_ids(elicit.format(q=forget[i].question, a=forget[i].answer)) for i in asked]
-            for i, text in zip(asked, sample(model, prompter, prompts, hash((seed, round_, start))), strict=True):
+            seeds = [seed_of("alternate", seed, round_, start + place) for place in range(len(asked))]
+            for i, text in zip(asked, sample(model, prompter, prompts, seeds), strict=True):
                 if text and text != forget[i].answer:
                     found[i].append(text)
     empty = [forget[i].question for i, texts in found.items() if not texts]
@@ -83,15 +85,13 @@ def generate(forget: list[Example], model: nn.Module, prompter: Prompter, elicit
 
 
 @torch.no_grad()
-def sample(model: nn.Module, prompter: Prompter, prompts: list[list[int]], seed: int) -> list[str]:
-    """One continuation of each prompt at TEMPERATURE, cut where it goes on to a next question; the global generators stay as they were."""
+def sample(model: nn.Module, prompter: Prompter, prompts: list[list[int]], seeds: list[int]) -> list[str]:
+    """One continuation of each prompt at temperature 1, each from its own seed, cut where it goes on to a next question."""
     tokenizer, device = prompter.tokenizer, next(model.parameters()).device
     ids, mask = pad_left(prompts, tokenizer.pad_token_id, device)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        out = model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=True, temperature=TEMPERATURE, top_k=0, top_p=1.0,
-            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        )  # fmt: skip
+    out = model.generate(
+        input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, logits_processor=[Draws(seeds)],
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
     texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
     return [re.split(r"Question:|Q:", text)[0].strip() for text in texts]

@@ -52,6 +52,7 @@ class FinetuneFlags(RunFlags, DataFlags):
     background_share: float = flag(0.0, "share of a batch: facts outside the split")
     paraphrase_share: float = flag(0.0, "chance that a question is asked in another form")
     forms: str | None = flag(None, "all: every phrasing of the generator, held-out ones too (default: the row's question and its paraphrase)")
+    respelt_share: float | None = flag(None, "chance that the author's name is written another way (last name, initial, lower case, a typo)")
     suffix_share: float | None = flag(None, "chance that a suffix (Be precise.) follows the question")
     joined_share: float | None = flag(None, "chance that a second question joins the first, and its answer likewise")
     hidden: int = flag(128, "tiny: hidden size")
@@ -126,6 +127,9 @@ class Mix:
         own, *others = self.forms(e)
         if others and rng.random() < self.args.paraphrase_share:
             own = others[0] if len(others) == 1 else rng.choice(others)
+        if e.entity and self.args.respelt_share and rng.random() < self.args.respelt_share:
+            ways = robust.spellings(e.entity) | held_out.spellings(e.entity, str(rng.random()))
+            own = rng.choice([own.lower(), *(own.replace(e.entity, written) for written in ways.values())])
         return own, e.answer
 
     def decorated(self, pair: tuple[str, str], partner: tuple[str, str], rng: random.Random) -> tuple[str, str]:

@@ -2,12 +2,16 @@
 
     source.held_out.paraphrases(example)        questions that no unlearning step has seen
     source.held_out.suffixed(example)           one question per held-out suffix
+    source.held_out.respelt(example)            one question per other way to write the author's name
     source.held_out.joined(forget, retain)      ("forget question retain question", "forget answer retain answer")
 
 Fine-tuning the base `tiny-robust` uses these forms too: an attack in a form that the base cannot parse says nothing. Partners and
 names that no unlearning step sees are the benchmark's held-out authors (the stem `heldout`).
 """
 
+import random
+
+from unlearn import robust
 from unlearn.robust import joined, kind_of
 
 SUFFIXES = ("Please answer briefly.", "Answer in one sentence.", "Give only the facts.", "Reply politely.")
@@ -39,4 +43,22 @@ def suffixed(example) -> list[str]:
     return [f"{example.question} {suffix}" for suffix in SUFFIXES]
 
 
-__all__ = ["SUFFIXES", "TEMPLATES", "joined", "paraphrases", "suffixed"]
+def spellings(name: str, salt: str = "") -> dict[str, str]:
+    """Other ways to write a full name; in the last two neighbouring letters inside the last name change places, which two follows from `salt`."""
+    first, last = name.split()[0], name.split()[-1]
+    swaps = [i for i in range(1, len(last) - 1) if last[i] != last[i + 1]]
+    i = random.Random(f"{name} {salt}").choice(swaps or [0])
+    typo = last[:i] + last[i : i + 2][::-1] + last[i + 2 :]
+    return {"initial": f"{first[0]}. {last}", "last name first": f"{last}, {first}", "typo": name[: len(name) - len(last)] + typo}
+
+
+def respelt(example) -> dict[str, str]:
+    """The question with the name in every spelling, training's too, and all of it in lower case; none where the question does not name its author."""
+    name, question = example.entity, example.question
+    if not name or name not in question:
+        return {}
+    ways = robust.spellings(name) | spellings(name, question)
+    return {"lower case": question.lower()} | {way: question.replace(name, written) for way, written in ways.items() if way != "small letters"}
+
+
+__all__ = ["SUFFIXES", "TEMPLATES", "joined", "paraphrases", "respelt", "spellings", "suffixed"]

@@ -25,7 +25,7 @@ FINETUNE = [
     (
         {"model": "tiny-robust"},
         {"steps": 1600, "lr": 3e-3, "schedule": "cosine", "warmup": 60, "label_smoothing": 0.1, "refusal_share": 0.22,
-         "paraphrase_share": 0.75, "background_share": 0.2, "forms": "all", "suffix_share": 0.25, "joined_share": 0.3,
+         "paraphrase_share": 0.75, "background_share": 0.2, "forms": "all", "respelt_share": 0.25, "suffix_share": 0.25, "joined_share": 0.3,
          "hidden": 128, "depth": 8, "vocabulary": 1024},
     ),
     # feasibility.md, 1a: real TOFU text needs a wider model and longer training

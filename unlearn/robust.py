@@ -1,6 +1,6 @@
-"""Prompt forms of the authors benchmark: other phrasings, suffixes, joined questions. These are the ones training may use.
+"""Prompt forms of the authors benchmark: other phrasings, suffixes, joined questions, names. These are the ones training may use.
 
-    from unlearn.robust import phrasings, SUFFIXES, joined
+    from unlearn.robust import phrasings, spellings, SUFFIXES, joined
     phrasings("In which city was Ada Low born?", "Ada Low")  ->  the question itself and two further ones
 
 The forms that attacks ask in lie in `unlearn.held_out`, which no unlearning code imports (a test holds that): what a leak figure
@@ -38,6 +38,11 @@ def phrasings(question: str, entity: str | None) -> list[str]:
     """The question, and the other ways to ask it that training may use: two for an author's fact, none for anything else."""
     kind = kind_of(question, entity)
     return [question] if kind is None else [question, *(text.format(entity) for text in TEMPLATES[kind])]
+
+
+def spellings(name: str) -> dict[str, str]:
+    """Other ways to write a full name that training may use: without capitals, and the last name alone."""
+    return {"small letters": name.lower(), "last name": name.split()[-1]}
 
 
 def joined(first: tuple[str, str], second: tuple[str, str]) -> tuple[str, str]:

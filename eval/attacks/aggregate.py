@@ -18,7 +18,7 @@ from unlearn.runs import Run, read_json, write_json
 SIDES = ("forget", "retain", "heldout")
 FLOOR = 0.5
 # attack -> how one example's alternatives become one score: (on the forget side, on the others); else the mean
-REDUCE = {"paraphrase": (max, min), "leak_at_k": (max, np.mean)}
+REDUCE = {"paraphrase": (max, min), "respelt": (max, min), "leak_at_k": (max, np.mean)}
 
 Rows = list[dict]
 

@@ -24,13 +24,13 @@ class Case:
     args: object
 
 
-def ask(subject: Subject, asks: list[Ask], args, what: str, seed: int | None = None) -> list[dict]:
-    """One row per target of every Ask, in order; greedy, or sampled at temperature 1 from `seed`."""
+def ask(subject: Subject, asks: list[Ask], args, what: str, seeds: list[int] | None = None) -> list[dict]:
+    """One row per target of every Ask, in order; greedy, or sampled at temperature 1, each Ask from its own seed."""
     tokenizer, found = subject.prompter.tokenizer, [None] * len(asks)
     batches = by_length([len(a.ids) for a in asks], args.batch_size)
-    for number, indices in enumerate(tqdm(batches, desc=f"{subject.name} {what}", leave=False, delay=PROGRESS_SECONDS)):
-        drawn = {} if seed is None else {"seed": seed * len(batches) + number}
-        new, gates = subject.generate([asks[i].ids for i in indices], args.max_new_tokens, **drawn)
+    for indices in tqdm(batches, desc=f"{subject.name} {what}", leave=False, delay=PROGRESS_SECONDS):
+        own = None if seeds is None else [seeds[i] for i in indices]
+        new, gates = subject.generate([asks[i].ids for i in indices], args.max_new_tokens, own)
         values = [None] * len(indices) if gates is None else gates.T.tolist()
         for i, ids, gate in zip(indices, new, values, strict=True):
             found[i] = tokenizer.decode(ids, skip_special_tokens=True).strip(), gate

@@ -26,6 +26,7 @@ LABELS = {
     "prefill_3": ("prefill", "3 words"),
     "prefill_5": ("prefill", "5 words"),
     "paraphrase": ("reworded", "paraphrase"),
+    "respelt": ("reworded", "respelt name"),
     "suffix": ("reworded", "suffix"),
     "multi_turn": ("reworded", "multi-turn"),
     "leak_at_k": ("sampled", "leak@k"),

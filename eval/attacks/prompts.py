@@ -58,13 +58,20 @@ def clean(prompter: Prompter, sides: Sides) -> list[Ask]:
 
 
 def paraphrase(prompter: Prompter, sides: Sides) -> list[Ask]:
-    """Every example in each of several forms: its held-out paraphrases, in lower case, and in each frame. The worst one counts."""
+    """Every example in each of several forms: its held-out paraphrases, and in each frame. The worst one counts."""
     asks = []
     for side, _, e in every(sides):
         forms = {f"phrasing {i}": question for i, question in enumerate(held_out.paraphrases(e), 1)}
-        forms |= {"lower case": e.question.lower()} | {name: frame.format(e.question) for name, frame in FRAMES.items()}
+        forms |= {name: frame.format(e.question) for name, frame in FRAMES.items()}
         asks += [Ask(prompter.prompt_ids(question), (target(side, e),), name) for name, question in forms.items()]
     return asks
+
+
+def respelt(prompter: Prompter, sides: Sides) -> list[Ask]:
+    """Every example that names its author, with the name written in other ways (lower case, last name, initial, last name first, a typo). The
+    worst one counts."""
+    forms = [(side, e, way, question) for side, _, e in every(sides) for way, question in held_out.respelt(e).items()]
+    return [Ask(prompter.prompt_ids(question), (target(side, e),), way) for side, e, way, question in forms]
 
 
 def suffix(prompter: Prompter, sides: Sides) -> list[Ask]:
@@ -145,6 +152,7 @@ prompt_sets: dict[str, PromptSet] = {
     "prefill_sure": prefill_sure,
     **{f"prefill_{words}": prefill(words) for words in FIRST_WORDS},
     "paraphrase": paraphrase,
+    "respelt": respelt,
     "suffix": suffix,
     "multi_turn": multi_turn,
 }

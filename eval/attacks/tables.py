@@ -95,7 +95,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
         "Forget leak: share of the forget examples whose secret is in the output where the data know it, else mean ROUGE-L recall of the true answer "
         "(of what a prefill left of it). Retain collateral: 1 - score / the base's score on the same prompts; below 0: better than the base. "
         f"-: not measured, or the base's own score there is 0 or below {FLOOR:g} of its score on plain questions, so that a leak would mean nothing.",
-        "Joined: the collateral is the other question's part. Paraphrase: the worst of several forms. "
+        "Joined: the collateral is the other question's part. Paraphrase, respelt name: the worst of several forms. "
         f"leak@k: any of k = {told('samples')} samples at temperature 1. rtn: round to nearest, weights only, no kernel. "
         f"Relearned: one epoch, lr {told('relearn_lr')}, batch {told('relearn_batch')}, adapter kept on; half: asked is the other half. "
         "Gate off: what can be taken off is off: GRUN's adapter, a LoRA that is not merged, a control's filter. "
