@@ -2,6 +2,7 @@
 
     python -m baselines.controls --control probe --benchmark authors --model tiny --split forget10
     python -m baselines.controls --control keyword --benchmark tofu --data_dir TOFU --model llama3.1-8b --split forget05
+    python -m baselines.controls --control words --benchmark authors --model tiny-robust             # also finds a last name that stands alone
 
 Both see what an unlearning method sees: the forget questions, and the retain examples minus the held-out authors. The probe's threshold is a
 quantile of its values on retain questions, each from a probe that was fitted without that question (cross-validation).
@@ -23,12 +24,13 @@ from baselines.guards import Guard, last_states
 from unlearn.data import Example
 from unlearn.flags import flag, main, parse, show
 from unlearn.models import blocks, check_layers, load_model
+from unlearn.names import PARTICLES
 from unlearn.recipes import recipe
 from unlearn.runs import cell_of
 from unlearn.targets import prompter_of, target_of
 from unlearn.unlearning import TargetFlags, source_of
 
-CONTROLS = ("probe", "keyword")
+CONTROLS = ("probe", "keyword", "words")
 BATCH, FOLDS = 64, 5
 
 
@@ -36,7 +38,8 @@ BATCH, FOLDS = 64, 5
 class ControlFlags(TargetFlags):
     """What a control can be told."""
 
-    control: str = flag("probe", "probe: a linear probe in front of refusals; keyword: names of the forget set's authors", role="key")
+    control: str = flag("probe", "probe: a linear probe in front of refusals; keyword: names of the forget set's authors; words: each word of them that "
+                       "is in no retain author's name", role="key")
     layer: int | None = flag(None, "probe: the decoder block it reads (default: the middle one)")
     quantile: float = flag(0.99, "probe: share of retain questions that it must let pass, as estimated on questions it was not fitted on")
 
@@ -91,6 +94,9 @@ def control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
         guard, told = fit_probe(args, target, forget, retain, source.idk)
     else:
         names = sorted({e.entity for e in forget if e.entity})
+        if args.control == "words":
+            others = {word for e in retain if e.entity for word in e.entity.split()}
+            names = sorted({word for name in names for word in name.split() if word not in others | PARTICLES})
         if not names:
             raise ValueError(f"{args.benchmark}: no row of {args.split} tells its author's name, so there is nothing to filter for")
         guard, told = Guard("keyword", source.idk, names=names), {"names": len(names), "trainable_params": 0}

@@ -33,7 +33,8 @@ class PlusFlags:
     variant: str | None = flag(None, f"a named recipe that fills the choices below: {', '.join(VARIANTS)}")
     gate_reads: str = flag("last", "last: the last prompt token; token: every prompt token, one that fires opens the gate")
     gate_fit: str = flag("bce", "bce: trained with the edit; metric: closed form, distance to the forget set's states")
-    edit_at: str = flag("last", "last prompt token; answer_on: from the answer tag on; fired: tokens that fire; fired+answer_on")
+    edit_at: str = flag("last", "last prompt token; answer_on: from the answer tag on; fired: tokens that fire; fired_on: and behind one "
+                             "in the answer; fired+answer_on")
     gate_threshold: str = flag("soft", "soft: scaled by the gate; calibrated: hard, from a false-positive rate on held-out retain data")
     gate_layer: int | None = flag(None, "metric: the block whose output is read (default: 0 for tokens, else the first edited one)")
     gate_negatives: str = flag("swapped", "metric: what sets the threshold: swapped (held-out and swapped names) or retain (held-out names alone)")

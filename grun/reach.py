@@ -7,7 +7,8 @@
     at          last            the prompt's last token
                 answer_on       the last token of the answer tag ("Answer:") and every later one, generated ones too
                 fired           the tokens that fire; a generated token only where the prompt's gate is open
-                fired+answer_on both
+                fired_on        the tokens that fire, and in the answer every token behind one
+                fired+answer_on fired, and answer_on
     threshold   soft            the edit is scaled by sigmoid(G)
                 calibrated      open or shut; where it is shut nothing is added, so the model is the base, bit for bit
 
@@ -21,7 +22,10 @@ from torch import Tensor, nn
 
 from unlearn.models import blocks
 
-CHOICES = {"reads": ("last", "token"), "fit": ("bce", "metric"), "at": ("last", "answer_on", "fired", "fired+answer_on"), "threshold": ("soft", "calibrated")}
+CHOICES = {
+    "reads": ("last", "token"), "fit": ("bce", "metric"), "at": ("last", "answer_on", "fired", "fired_on", "fired+answer_on"),
+    "threshold": ("soft", "calibrated"),
+}  # fmt: skip
 PLAIN = {"reads": "last", "fit": "bce", "at": "last", "threshold": "soft"}
 
 
@@ -71,12 +75,14 @@ def tag_starts(ids: Tensor, tag: list[int], ends: Tensor) -> Tensor:
 @dataclass
 class Prefill:
     """What was decided on the prompts of one pass. ends, starts [B]: last prompt token, first token that answer_on edits; real [B, T] bool:
-    tokens that are no padding; tokens [B, T] bool: fired; openness: [B], or by layer; fresh: whether the pass under way is the prefill."""
+    tokens that are no padding; tokens [B, T] bool: fired; behind [B] bool: the answer has one that fired; openness: [B], or by layer; fresh: whether
+    the pass under way is the prefill."""
 
     ends: Tensor
     starts: Tensor
     real: Tensor
     tokens: Tensor | None = None
+    behind: Tensor | None = None
     openness: dict[int, Tensor] = field(default_factory=dict)
     fresh: bool = True
 
@@ -132,10 +138,12 @@ class Reach:
         logits = self.adapter.door(hidden.detach())
         if not p.fresh:
             p.tokens = logits > 0
+            p.behind = p.behind | p.tokens.any(1)
             return
         columns = torch.arange(hidden.shape[1], device=hidden.device)
         prompt = p.real & (columns == p.ends[:, None] if self.choices.reads == "last" else columns <= p.ends[:, None])
         p.tokens = (logits > 0) & p.real
+        p.behind = (p.tokens & (columns >= p.starts[:, None])).any(1)
         highest = logits.masked_fill(~prompt, -torch.inf).amax(1)
         self.attached.logits[self.adapter.door.layer] = self._told(highest)
         p.openness = dict.fromkeys(self.adapter.layers, highest.sigmoid() if self.choices.threshold == "soft" else (highest > 0).float())
@@ -163,16 +171,18 @@ class Reach:
         """[B, T] bool: the tokens of this pass that the position rule names, on prompts whose gate is open."""
         p, at = self.prefill, self.choices.at
         if not p.fresh:
-            always = torch.ones(len(p.ends), width, dtype=torch.bool, device=p.ends.device)
-            return always if "answer_on" in at else p.tokens if at == "fired" else ~always
+            rows = p.tokens if at == "fired" else p.behind[:, None] if at == "fired_on" else torch.full_like(p.ends[:, None], at != "last", dtype=torch.bool)
+            return rows.expand(-1, width)
         columns = torch.arange(width, device=p.ends.device)
         if at == "last":
             return columns == p.ends[:, None]
-        chosen = torch.zeros_like(p.real)
+        answer, chosen = columns >= p.starts[:, None], torch.zeros_like(p.real)
         if "fired" in at:
             chosen |= p.tokens
+        if at == "fired_on":
+            chosen |= (p.tokens & answer).cumsum(1) > 0
         if "answer_on" in at:
-            chosen |= columns >= p.starts[:, None]
+            chosen |= answer
         return chosen & p.real
 
     def _editor(self, layer: int):

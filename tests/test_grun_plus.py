@@ -7,14 +7,14 @@ import torch
 
 from grun import train as grun_train
 from grun.adapter import Adapter, AdapterConfig, fingerprint
-from grun.fit_gate import Prompts, fit_gate, name_token, states_of
+from grun.fit_gate import name_token, states_of
 from grun.hooks import Attached
 from grun.metric_gate import MetricGate
 from grun.plus import HookedEngine, SpreadEngine, calibrate, choices_of, pairs_for, tag_of
 from grun.reach import Choices, push, tag_starts
 from grun.tuner import GrunTuner
 from unlearn import finetune
-from unlearn.batches import pad, pad_left, say
+from unlearn.batches import Said, pad, pad_left, say
 from unlearn.data import open_source
 from unlearn.models import build_tiny, train_tokenizer
 from unlearn.objectives import OBJECTIVES
@@ -86,7 +86,7 @@ def test_tag_and_where_it_ends(prompter):
     assert tag_starts(torch.tensor([[9, 8, 7, 6, 5, 4, 3]]), tag, torch.tensor([5])).tolist() == [5]
 
 
-@pytest.mark.parametrize("at", ["last", "answer_on", "fired", "fired+answer_on"])
+@pytest.mark.parametrize("at", ["last", "answer_on", "fired", "fired_on", "fired+answer_on"])
 def test_a_shut_gate_is_the_base_bit_for_bit(model, prompter, at):
     """Beside prompts that fire: the logits of the quiet one, and its generated tokens, are the very numbers of the base."""
     adapter, batch = plus(model, prompter, at), batch_for(prompter)
@@ -128,6 +128,43 @@ def test_edited_tokens(model, prompter):
         torch.testing.assert_close(edited[moved], base[moved] + push(adapter.edits["1"], base[moved]))
         others = [t for t in range(len(base)) if t not in moved]
         assert torch.equal(edited[others], base[others])
+
+
+def knowing_the_answer(model, prompter, at: str, tail: str) -> Adapter:
+    """`plus` whose gate fires on the name in answers that begin with `tail`, too."""
+    adapter = plus(model, prompter, at, layers=[1])
+    said = [h[-1] for h in states_of(model, 0, [prompter.tokenizer(prompter.text(q) + tail)["input_ids"] for q in QUESTIONS])]
+    adapter.door = MetricGate.of(0, torch.eye(32), torch.cat([adapter.door.centroids, torch.stack(said)[FIRES]]), float(adapter.door.tau) / 10)
+    return adapter
+
+
+def test_behind_a_fired_token_of_the_answer(model, prompter):
+    """fired_on edits the name in the prompt, the name in the answer and every token behind that, not those between."""
+    text = prompter.text(QUESTIONS[0]) + " Ada Low won it."
+    ids = prompter.tokenizer(text)["input_ids"]
+    begun = len(prompter.tokenizer(prompter.text(QUESTIONS[0]) + " Ada Low")["input_ids"])
+    name, batch = name_token(prompter, QUESTIONS[0], "Ada Low"), pad([prompter.encode(QUESTIONS[0], "Ada Low won it.")], 0)
+    adapter = knowing_the_answer(model, prompter, "fired_on", " Ada Low")
+    seen, handle = outputs_of(model, 1)
+    say(model, batch)
+    with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
+        handle.remove()
+        edited, handle = outputs_of(model, 1)
+        say(model, batch)
+    handle.remove()
+    changed = (edited[0][0] != seen[0][0]).any(-1).nonzero().flatten().tolist()
+    assert changed == [name, *range(begun - 1, len(edited[0][0]))] and begun < len(ids)
+
+
+@pytest.mark.parametrize("tail", [" Ada Low", " Ada Low won"])
+def test_what_follows_a_fired_answer_token_is_edited_in_decode_steps_too(model, prompter, tail):
+    with Attached(model, knowing_the_answer(model, prompter, "fired_on", " Ada Low")):
+        together = generate(model, prompter, QUESTIONS, tail)
+        assert torch.equal(generate(model, prompter, QUESTIONS, tail, use_cache=False), together)
+        for i, question in enumerate(QUESTIONS):
+            assert torch.equal(generate(model, prompter, [question], tail)[0], together[i])
+    with Attached(model, knowing_the_answer(model, prompter, "fired", " Ada Low")):
+        assert not torch.equal(generate(model, prompter, QUESTIONS, tail)[FIRES], together[FIRES])
 
 
 @pytest.mark.parametrize("at", ["answer_on", "fired+answer_on"])
@@ -204,8 +241,6 @@ def test_unlikelihood_by_hand():
 
 
 def say_of(logits, labels):
-    from unlearn.batches import Said
-
     return Said(logits, torch.tensor(labels), torch.zeros(len(labels), dtype=torch.long), 1)
 
 
@@ -227,22 +262,6 @@ def test_plain_grun_is_the_default():
     args, _, _ = grun_train.read([])
     assert (args.gate_reads, args.gate_fit, args.edit_at, args.gate_threshold, args.variant) == ("last", "bce", "last", "soft", None)
     assert Choices().plain and args.retain_loss == "nll"
-
-
-def test_fit_on_entities(model, prompter):
-    """Four forget names make four centroids; names swapped from known people are nobody's and never a held-out author's; the rule keeps 99 % of
-    the forget prompts; without any name in the data each row is its own group, keyed by its last prompt token."""
-    source = open_source("authors", authors=20, heldout=4)
-    forget, retain = source.examples("forget10"), source.unlearning_retain("forget10")
-    prompts = Prompts(prompter, forget, retain, "token", 0)
-    swapped, held = prompts.swapped(30), {e.entity for e in source.examples("heldout")}
-    real = {e.entity for e in forget + retain}
-    assert len(swapped) == 30 and not set(swapped) & (real | held)
-    assert not {name.split()[-1] for name in swapped} & {name.split()[-1] for name in [*prompts.validation, *held]}
-    gate, found = fit_gate(model, prompter, forget, retain, 0)
-    assert gate.centroids.shape == (2, 32) and found["gate_forget_fires"] >= 0.98
-    nameless = [replace(e, entity=None) for e in forget[:4]], [replace(e, entity=None) for e in retain[:40]]
-    assert fit_gate(model, prompter, *nameless, 0, reads="last")[0].centroids.shape == (4, 32)
 
 
 def test_calibrated_trained_gate(model, prompter):
@@ -272,7 +291,7 @@ def test_the_command(tmp_path):
     runs = sorted((tmp_path / "authors,authors=10,heldout=2" / "tiny-robust" / "forget10").iterdir())
     assert [Run(path).config["objective"] for path in runs] == ["idk+ul", "idk+ul"]
     assert all("variant=grun+" in Run(path).config["variant"] for path in runs)
-    assert all(Run(path).result["gate_centroids"] == 1 for path in runs)
+    assert all(Run(path).result["gate_centroids"] == 3 for path in runs)
     with pytest.raises(ValueError, match="--variant grun is unknown; choose one of grun"):
         grun_train.command([*data, "--variant", "grun"])
     with pytest.raises(ValueError, match="pass --retain_loss none"):

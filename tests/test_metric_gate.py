@@ -1,11 +1,16 @@
-"""The closed-form gate: covariance, whitening, distances and the threshold rule, on numbers small enough to do by hand."""
+"""The closed-form gate: covariance, whitening, distances and the threshold rule, on numbers small enough to do by hand; and its fit to a forget set."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from grun.fit_gate import Prompts, fit_gate
 from grun.metric_gate import MetricGate, fit, threshold, whitener, within_covariance
+from unlearn.data import open_source
+from unlearn.models import build_tiny, train_tokenizer
+from unlearn.prompts import Prompter
 
 # two groups about (0, 0) and (10, 0); within each, x varies by +-2 and y by +-1
 STATES = torch.tensor([[2.0, 1.0], [-2.0, -1.0], [2.0, -1.0], [-2.0, 1.0], [12.0, 1.0], [8.0, -1.0], [12.0, -1.0], [8.0, 1.0]])
@@ -53,3 +58,22 @@ def test_fit_takes_the_centroids_of_the_forget_groups_only():
     found = gate(torch.tensor([[10.0, 0.0], [0.0, 0.0]]))
     torch.testing.assert_close(found, torch.tensor([0.0, -10 / math.sqrt(variance)]), atol=1e-5, rtol=1e-5)
     assert gate.layer == 3 and gate.centroids.shape == (1, 2)
+
+
+def test_fit_on_entities():
+    """Two forget names, each written in full, in small letters and as a last name alone, make six centroids; names swapped from known people are
+    nobody's and never a held-out author's; the rule keeps 99 % of the forget prompts; without any name in the data each row is its own group,
+    keyed by its last prompt token."""
+    source = open_source("authors", authors=20, heldout=4)
+    prompter = Prompter(train_tokenizer([e.question for e in source.examples("full")] + ["Question: ?\nAnswer:"], 300))
+    model = build_tiny(prompter.tokenizer, 32, 2, seed=1).eval()
+    forget, retain = source.examples("forget10"), source.unlearning_retain("forget10")
+    prompts = Prompts(prompter, forget, retain, "token", 0)
+    swapped, held = prompts.swapped(30), {e.entity for e in source.examples("heldout")}
+    real = {e.entity for e in forget + retain}
+    assert len(swapped) == 30 and not set(swapped) & (real | held)
+    assert not {name.split()[-1] for name in swapped} & {name.split()[-1] for name in [*prompts.validation, *held]}
+    gate, found = fit_gate(model, prompter, forget, retain, 0)
+    assert gate.centroids.shape == (6, 32) and found["gate_forget_fires"] >= 0.98
+    nameless = [replace(e, entity=None) for e in forget[:4]], [replace(e, entity=None) for e in retain[:40]]
+    assert fit_gate(model, prompter, *nameless, 0, reads="last")[0].centroids.shape == (4, 32)
