@@ -22,14 +22,7 @@ if [[ $REFERENCE == 1 ]]; then
     SEEDS=42 REFERENCE=1 ./cmd_finetune.sh ${DATA[@]+"${DATA[@]}"}
 fi
 if [[ -n ${SEQUENTIAL:-} ]]; then
-    for model in $MODELS; do
-        for loss in $LOSSES; do
-            for seed in $SEEDS; do
-                run_py grun.sequential --splits $SEQUENTIAL --benchmark "$BENCHMARK" --model "$model" --objective "$loss" --seed "$seed" \
-                    ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
-            done
-        done
-    done
+    run_requests grun.sequential "$@"
     [[ $BENCHMARK != muse* ]] || { SPLITS=$SEQUENTIAL ./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}; exit; }
     NPROC=1 run_py eval.sequential --benchmark "$BENCHMARK" ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"}
     exit

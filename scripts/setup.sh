@@ -119,3 +119,17 @@ data_of() {
         shift
     done
 }
+
+# run_requests MODULE FLAGS...: the splits of SEQUENTIAL as requests that come one after another, for each model, objective and seed
+run_requests() {
+    local module=$1 model loss seed
+    shift
+    for model in $MODELS; do
+        for loss in $LOSSES; do
+            for seed in $SEEDS; do
+                run_py "$module" --splits $SEQUENTIAL --benchmark "$BENCHMARK" --model "$model" --objective "$loss" --seed "$seed" \
+                    ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
+            done
+        done
+    done
+}
