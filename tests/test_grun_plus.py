@@ -223,7 +223,7 @@ def test_cached_engine_equals_hooks(model, prompter, how):
         adapter = plus(model, prompter, **how).requires_grad_(True)
         tuner = GrunTuner(model, adapter, kind(model, adapter), 10.0)
         said = tuner.say(batches)
-        loss = OBJECTIVES["idk+ul"].term(said["forget"], said["idk"])
+        loss = OBJECTIVES["idk+ul"].term(said["forget"], said["idk"], beta=1.0)
         if how:
             loss = loss + tuner.own_terms(said | {"retain": said["idk"]})["gate"]
         losses.append(loss.detach())
@@ -234,10 +234,10 @@ def test_cached_engine_equals_hooks(model, prompter, how):
 
 
 def test_unlikelihood_by_hand():
-    """Two tokens with p = 1/2 and 3/4: -log(1/2) and -log(1/4), mean (ln 2 + ln 4) / 2 = 1.5 ln 2; a refusal with p = 1/2 adds ln 2."""
+    """Two tokens with p = 1/2 and 3/4: -log(1/2) and -log(1/4), mean (ln 2 + ln 4) / 2 = 1.5 ln 2; twice that, and ln 2 of a refusal with p = 1/2."""
     said = say_of(torch.tensor([[1.0, 1.0], [3.0, 1.0]]).log(), [0, 0])
-    term = OBJECTIVES["idk+ul"].term(said, say_of(torch.zeros(1, 2), [1]))
-    assert term.item() == pytest.approx(2.5 * torch.tensor(2.0).log().item())
+    term = OBJECTIVES["idk+ul"].term(said, say_of(torch.zeros(1, 2), [1]), beta=2.0)
+    assert term.item() == pytest.approx(4 * torch.tensor(2.0).log().item())
 
 
 def say_of(logits, labels):

@@ -61,9 +61,9 @@ def unlikely(forget: Said, **_) -> Tensor:
     return forget.token_mean(forget.logits.logsumexp(-1) - others.logsumexp(-1))
 
 
-def refusal_unlikelihood(forget: Said, idk: Said, **_) -> Tensor:
-    """CE_tok of a refusal plus the unlikelihood of the true answer: says no, and does not go on with an answer that was begun for it."""
-    return refusal(idk) + unlikely(forget)
+def refusal_unlikelihood(forget: Said, idk: Said, *, beta: float, **_) -> Tensor:
+    """CE_tok of a refusal + beta * unlikelihood of the true answer: says no, and does not go on with an answer that was begun for it."""
+    return refusal(idk) + beta * unlikely(forget)
 
 
 def preference(forget: Said, other: Said, *, beta: float, **_) -> Tensor:

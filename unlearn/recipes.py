@@ -48,6 +48,7 @@ OBJECTIVES = [
     ({"objective": "simnpo"}, {"beta": 4.5, "gamma": 0.0, "forget_weight": 0.125}),
     ({"objective": "undial"}, {"beta": 10.0}),
     ({"objective": "wga"}, {"beta": 1.0}),
+    ({"objective": "idk+ul"}, {"beta": 1.0}),  # ../shared/reference/hardening.md, section 4
     ({"objective": "satimp"}, {"beta": 5.0, "gamma": 1.0, "retain_weight": 0.1}),  # its README; the YAML has forget 0.1, retain 1
     ({"objective": "pdu"}, {"retain_weight": 100.0, "dual_rate": 5.0, "dual_bound": 0.3, "dual_warmup": 5.0}),
 ]
@@ -106,12 +107,12 @@ GRUN = [
     # GRUN+, hardening.md, section 4: designs A and B (rank 4, 150 steps, lr 1e-2)
     (
         {"variant": "grun+"},
-        {"objective": "idk+ul", "gate_reads": "token", "gate_fit": "metric", "edit_at": "answer_on", "gate_threshold": "calibrated",
+        {"objective": "idk+ul", "beta": 1.0, "gate_reads": "token", "gate_fit": "metric", "edit_at": "answer_on", "gate_threshold": "calibrated",
          "retain_loss": "none", "lr": 1e-2, "epochs": 50},
     ),
     (
         {"variant": "grun+mixed"},
-        {"objective": "idk+ul", "gate_reads": "token", "gate_fit": "metric", "edit_at": "fired+answer_on", "gate_threshold": "calibrated",
+        {"objective": "idk+ul", "beta": 1.0, "gate_reads": "token", "gate_fit": "metric", "edit_at": "fired+answer_on", "gate_threshold": "calibrated",
          "retain_loss": "none", "joined_items": True, "layers": [0, 1, 2], "lr": 1e-2, "epochs": 50},
     ),
     ({"model": "tiny", "variant": "grun+"}, {"layers": [4, 5, 6]}),
@@ -172,8 +173,8 @@ EVAL = [
 
 ATTACKS = [
     *EVAL,
-    # 4 forget authors have 40 rows; as many of each other side keep the default attacks on a run at about 20 s of one CPU core
-    ({"benchmark": "authors"}, {"rows": 40}),
+    # 4 forget authors have 40 rows, as many of each other side; a step on few tokens of a tiny model takes the same time for 64 as for 256 prompts
+    ({"benchmark": "authors"}, {"rows": 40, "batch_size": 256}),
     # relearning: the flags' 2e-5 and batch 32 are spec 8's; a tiny model, tuned at 3e-3, stays as it is under them (IDK GRUN: leak .05, of 40
     # rows in 2 steps). A tenth of its own rate, in 5 steps, tells the kinds apart: forget set 1.0, its other half .6, benign .05
     *(({"model": model}, {"relearn_lr": 3e-4, "relearn_batch": 8}) for model in ("tiny", "tiny-robust")),

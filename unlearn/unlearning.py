@@ -68,7 +68,7 @@ class UnlearnFlags(TargetFlags):
     retain_weight: float = flag(1.0, "weight of the retain term")
     retain_loss: str | None = flag(UNSET, "none, nll, kl (default: the objective's own)")
     retain_reduction: str = flag("token", "token: mean over tokens; sequence_sum: mean of sequence sums (upstream's manual_*)")
-    beta: float = flag(0.1, "inverse temperature of the preference losses; UNDIAL: what the true logit loses; WGA, SatImp: power of p")
+    beta: float = flag(0.1, "inverse temperature of the preference losses; UNDIAL: what the true logit loses; WGA, SatImp: power of p; idk+ul: weight of ul")
     gamma: float = flag(0.0, "margin of SimNPO; SatImp: power of 1 - p")
     kl_reduction: str = flag("token", "token: mean over tokens; batchmean_all: sum over them / batch (upstream's WMDP)")
     kl_mask: str = flag("answer", "answer: KL on the answer; all: on the prompt too, as upstream (its padding left out)")
