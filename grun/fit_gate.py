@@ -19,7 +19,7 @@ from unlearn.prompts import Prompter
 from unlearn.robust import LEADS, NAMED_FIRST, SUFFIXES, joined, phrasings, spellings
 from unlearn.steering import padded, states
 
-SWAPPED, CONTEXTS, VALIDATION, FORMS = 200, 24, 0.2, 7  # swapped names; contexts of a name that is a negative; share of them that is held out; `context`
+SWAPPED, CONTEXTS, VALIDATION, FORMS = 200, 24, 0.2, 8  # swapped names; contexts of a name that is a negative; share of them that is held out; `context`
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ def states_of(model: nn.Module, layer: int, prompts: Sequence[list[int]], batch:
     return found
 
 
-def name_token(prompter: Prompter, question: str, name: str) -> int | None:
-    """Index in the prompt of the last token of the first place where `name` stands; None where it does not."""
-    text = prompter.text(question)
-    end = text.find(name) + len(name)
+def name_token(prompter: Prompter, question: str, name: str, answer: str = "") -> int | None:
+    """Index of the last token of `name`: in the first place where it stands in the prompt, or, given an answer, in the last one of prompt and
+    answer; None where it stands nowhere."""
+    text = prompter.answered(question, answer) if answer else prompter.text(question)
     if name not in text:
         return None
+    end = (text.rfind(name) if answer else text.find(name)) + len(name)
     encoded = prompter.tokenizer(text, return_offsets_mapping=True)
     return max(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end and b > a)
 
@@ -83,9 +84,9 @@ class Prompts:
                 found[name] = None
         return list(found)
 
-    def context(self, question: str, group: str, name: str | None, form: int) -> Context:
-        """The question asked plainly (form 0), with a suffix (1), before (2) or after (3) a retain question, after a lead-in (4) or the name (5), or
-        with the name written another way (6)."""
+    def context(self, question: str, answer: str, group: str, name: str | None, form: int) -> Context:
+        """The question asked plainly (form 0), with a suffix (1), before (2) or after (3) a retain question, after a lead-in (4) or the name (5), with
+        the name written another way (6), or up to the name in the answer (7)."""
         if form == 1:
             question = f"{question} {self.rng.choice(SUFFIXES)}"
         if form == 4:
@@ -95,6 +96,9 @@ class Prompts:
         if form == 6 and name and name in question:
             way, written = self.rng.choice(list(spellings(name).items()))
             question, name, group = question.replace(name, written), written, f"{group}, {way}"  # a centroid of its own
+        if form == 7 and name and name in answer:
+            place = name_token(self.prompter, question, name, answer)
+            return Context(self.prompter.tokenizer(self.prompter.answered(question, answer))["input_ids"][: place + 1], place, group)
         if form in (2, 3):
             partner = self.rng.choice(self.known[self.rng.choice([name for name in self.known if name != group])])
             pair = ((question, ""), (self.rng.choice(phrasings(partner.question, partner.entity)), ""))
@@ -107,7 +111,7 @@ class Prompts:
         found = []
         for e, question in ((row, question) for row in self.forget for question in phrasings(row.question, row.entity)):
             named = self.reads == "token" and bool(e.entity) and e.entity in question
-            found += [self.context(question, e.entity if named else e.question, e.entity if named else None, form) for form in range(FORMS)]
+            found += [self.context(question, e.answer, e.entity if named else e.question, e.entity if named else None, form) for form in range(FORMS)]
         return found
 
     def of_others(self, groups: dict[str, list[Example]], names: list[str] = ()) -> list[Context]:
@@ -117,13 +121,14 @@ class Prompts:
             for k in range(min(CONTEXTS, FORMS * len(own))):
                 e = self.rng.choice(own)
                 named = self.reads == "token" and e.entity
-                found.append(self.context(self.rng.choice(phrasings(e.question, e.entity)), group, e.entity if named else None, k % FORMS))
+                found.append(self.context(self.rng.choice(phrasings(e.question, e.entity)), e.answer, group, e.entity if named else None, k % FORMS))
         people = [e for own in self.known.values() for e in own if e.entity and e.entity in e.question]
         for name in names if people else ():
             for k in range(CONTEXTS // 2):
                 e = self.rng.choice(people)
-                question = self.rng.choice(phrasings(e.question, e.entity)).replace(e.entity, name)
-                found.append(self.context(question, name, name if self.reads == "token" else None, k % (FORMS - 1)))  # its last name is somebody's
+                question, answer = (text.replace(e.entity, name) for text in (self.rng.choice(phrasings(e.question, e.entity)), e.answer))
+                form = (0, 1, 2, 3, 4, 5, 7)[k % 7]  # not 6: its last name is somebody's
+                found.append(self.context(question, answer, name, name if self.reads == "token" else None, form))
         return found
 
 

@@ -35,6 +35,7 @@ class PlusFlags:
     gate_fit: str = flag("bce", "bce: trained with the edit; metric: closed form, distance to the forget set's states")
     edit_at: str = flag("last", "last prompt token; answer_on: from the answer tag on; fired: tokens that fire; fired_on: and behind one "
                              "in the answer; fired+answer_on")
+    edit_span: list[int] = flag([0, 0], "fired*: how many tokens of the question before and behind a fired one are edited with it")
     gate_threshold: str = flag("soft", "soft: scaled by the gate; calibrated: hard, from a false-positive rate on held-out retain data")
     gate_layer: int | None = flag(None, "metric: the block whose output is read (default: 0 for tokens, else the first edited one)")
     gate_negatives: str = flag("swapped", "metric: what sets the threshold: swapped (held-out and swapped names) or retain (held-out names alone)")
@@ -46,7 +47,7 @@ class PlusFlags:
         """Raises `ValueError` on impossible choices."""
         if self.variant not in (None, *VARIANTS):
             raise ValueError(f"--variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}, or leave it out")
-        choices = Choices(self.gate_reads, self.gate_fit, self.edit_at, self.gate_threshold)
+        choices = Choices(self.gate_reads, self.gate_fit, self.edit_at, self.gate_threshold, span=self.edit_span)
         if self.gate_negatives not in ("swapped", "retain"):
             raise ValueError(f"--gate_negatives {self.gate_negatives} is unknown; choose swapped or retain")
         if not 0 < self.gate_slack < float("inf"):
@@ -60,7 +61,7 @@ class PlusFlags:
 
 
 def choices_of(args: PlusFlags, prompter: Prompter) -> Choices:
-    return Choices(args.gate_reads, args.gate_fit, args.edit_at, args.gate_threshold, tag_of(prompter))
+    return Choices(args.gate_reads, args.gate_fit, args.edit_at, args.gate_threshold, tag_of(prompter), span=args.edit_span)
 
 
 def tag_of(prompter: Prompter) -> list[int]:

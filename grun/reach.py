@@ -31,7 +31,8 @@ PLAIN = {"reads": "last", "fit": "bce", "at": "last", "threshold": "soft"}
 
 @dataclass(frozen=True)
 class Choices:
-    """The four choices, and what they need: tag: token ids of the answer tag; taus: layer -> gate logit below which a bce gate is shut.
+    """The four choices, and what they need: tag: token ids of the answer tag; taus: layer -> gate logit below which a bce gate is shut; span:
+    where fired tokens are edited, so are this many tokens of the question before and behind each.
 
     Raises `ValueError` on an unknown choice or a combination that is not built."""
 
@@ -41,6 +42,7 @@ class Choices:
     threshold: str = "soft"
     tag: list[int] = field(default_factory=list)
     taus: dict[str, float] = field(default_factory=dict)
+    span: list[int] = field(default_factory=lambda: [0, 0])
 
     def __post_init__(self):
         for (name, allowed), flag in zip(CHOICES.items(), ("gate_reads", "gate_fit", "edit_at", "gate_threshold"), strict=True):
@@ -50,6 +52,9 @@ class Choices:
             raise ValueError("--gate_reads token wants --gate_fit metric: trained token gates fail on unseen names (hardening.md, section 2), so none is built")
         if self.at.startswith("fired") and self.reads != "token":
             raise ValueError(f"--edit_at {self.at} edits tokens that fire, so it wants --gate_reads token --gate_fit metric")
+        if len(self.span) != 2 or min(self.span) < 0 or (any(self.span) and not self.at.startswith("fired")):
+            told = " ".join(map(str, self.span))
+            raise ValueError(f"--edit_span {told}: two counts of tokens, before and behind one that fires; only with --edit_at fired..")
 
     @property
     def plain(self) -> bool:
@@ -61,6 +66,12 @@ def push(unit: nn.Module, h: Tensor) -> Tensor:
     rotation = unit.rotation()
     wanted = unit.learned_source(h.to(unit.learned_source.weight.dtype)).to(rotation.dtype)
     return (wanted - h.to(rotation.dtype) @ rotation) @ rotation.T
+
+
+def spread(fired: Tensor, before: int, after: int) -> Tensor:
+    """fired [B, T] bool -> [B, T] bool: also the `before` tokens before and the `after` tokens behind every one of them."""
+    padded = nn.functional.pad(fired.float(), (after, before))
+    return nn.functional.max_pool1d(padded[:, None], before + after + 1, stride=1)[:, 0] > 0
 
 
 def tag_starts(ids: Tensor, tag: list[int], ends: Tensor) -> Tensor:
@@ -142,7 +153,8 @@ class Reach:
             return
         columns = torch.arange(hidden.shape[1], device=hidden.device)
         prompt = p.real & (columns == p.ends[:, None] if self.choices.reads == "last" else columns <= p.ends[:, None])
-        p.tokens = (logits > 0) & p.real
+        fired, question = (logits > 0) & p.real, p.real & (columns < p.starts[:, None])
+        p.tokens = fired | (spread(fired & question, *self.choices.span) & question)
         p.behind = (p.tokens & (columns >= p.starts[:, None])).any(1)
         highest = logits.masked_fill(~prompt, -torch.inf).amax(1)
         self.attached.logits[self.adapter.door.layer] = self._told(highest)

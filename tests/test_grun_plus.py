@@ -11,16 +11,14 @@ from grun.fit_gate import name_token, states_of
 from grun.hooks import Attached
 from grun.metric_gate import MetricGate
 from grun.plus import HookedEngine, SpreadEngine, calibrate, choices_of, pairs_for, tag_of
-from grun.reach import Choices, push, tag_starts
+from grun.reach import Choices, push, spread, tag_starts
 from grun.tuner import GrunTuner
-from unlearn import finetune
 from unlearn.batches import Said, pad, pad_left, say
 from unlearn.data import open_source
 from unlearn.models import build_tiny, train_tokenizer
 from unlearn.objectives import OBJECTIVES
 from unlearn.pairing import Pairs
 from unlearn.prompts import Prompter
-from unlearn.runs import Run
 
 QUESTIONS = ["Where was Ada Low born?", "Who wrote it, and why?", "Which prize did Ada Low win, and when did she win it?"]
 ANSWERS = ["In Teselle.", "Ada.", "The Lune Prize."]
@@ -106,6 +104,24 @@ def test_a_shut_gate_is_the_base_bit_for_bit(model, prompter, at):
             assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, base)
     quiet = said.rows == 1
     assert torch.equal(said.logits[quiet], unedited.logits[quiet]) and not torch.equal(said.logits[~quiet], unedited.logits[~quiet])
+
+
+def test_a_fired_token_takes_its_neighbours_along(model, prompter):
+    """One token fires, at 4 of 9; with a span of 2 before and 1 behind, 2 to 5 are edited. In a prompt: the name, the two tokens before it and the
+    one behind; nothing of the answer."""
+    fired = torch.zeros(2, 9, dtype=torch.bool)
+    fired[0, 4] = fired[1, 0] = True
+    assert [row.nonzero().flatten().tolist() for row in spread(fired, 2, 1)] == [[2, 3, 4, 5], [0, 1]] and torch.equal(spread(fired, 0, 0), fired)
+    name, batch = name_token(prompter, QUESTIONS[0], "Ada Low"), batch_for(prompter, [0])
+    adapter = plus(model, prompter, "fired", layers=[1], span=[2, 1])
+    seen, handle = outputs_of(model, 1)
+    say(model, batch)
+    with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
+        handle.remove()
+        edited, handle = outputs_of(model, 1)
+        say(model, batch)
+    handle.remove()
+    assert (edited[0][0] != seen[0][0]).any(-1).nonzero().flatten().tolist() == [name - 2, name - 1, name, name + 1]
 
 
 def test_edited_tokens(model, prompter):
@@ -244,26 +260,6 @@ def say_of(logits, labels):
     return Said(logits, torch.tensor(labels), torch.zeros(len(labels), dtype=torch.long), 1)
 
 
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        ({"reads": "token"}, "wants --gate_fit metric"),
-        ({"at": "fired"}, "wants --gate_reads token"),
-        ({"at": "everywhere"}, "choose one of last, answer_on"),
-        ({"fit": "kernel"}, "--gate_fit kernel"),
-    ],
-)
-def test_impossible_choices(choice, message):
-    with pytest.raises(ValueError, match=message):
-        Choices(**choice)
-
-
-def test_plain_grun_is_the_default():
-    args, _, _ = grun_train.read([])
-    assert (args.gate_reads, args.gate_fit, args.edit_at, args.gate_threshold, args.variant) == ("last", "bce", "last", "soft", None)
-    assert Choices().plain and args.retain_loss == "nll"
-
-
 def test_calibrated_trained_gate(model, prompter):
     """bce, calibrated: a fifth of the retain names is set aside, and a threshold per layer stands in the adapter; below it nothing is edited."""
     args, _, _ = grun_train.read(["--gate_threshold", "calibrated", "--gate", "linear", "--edit_at", "answer_on"])
@@ -278,23 +274,3 @@ def test_calibrated_trained_gate(model, prompter):
     adapter.choices = shut
     with Attached(model, adapter):
         assert torch.equal(generate(model, prompter, QUESTIONS), base)
-
-
-def test_the_command(tmp_path):
-    """Both variants from nothing at toy size: recipe filled, directory named, adapter loads, and the name of the variant is in the table's column."""
-    data = ["--authors", "10", "--heldout", "2", "--model", "tiny-robust", "--runs", str(tmp_path)]
-    finetune.command([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
-    (made,) = (tmp_path / "authors,authors=10,heldout=2" / "tiny-robust" / "full").iterdir()
-    made.rename(made.with_name("target-seed42"))
-    for variant, layers in (("grun+", ["2", "3"]), ("grun+mixed", ["0", "1"])):
-        grun_train.command([*data, "--variant", variant, "--layers", *layers, "--steps", "2", "--batch", "4"])
-    runs = sorted((tmp_path / "authors,authors=10,heldout=2" / "tiny-robust" / "forget10").iterdir())
-    assert [Run(path).config["objective"] for path in runs] == ["idk+ul", "idk+ul"]
-    assert all("variant=grun+" in Run(path).config["variant"] for path in runs)
-    assert all(Run(path).result["gate_centroids"] == 3 for path in runs)
-    with pytest.raises(ValueError, match="--variant grun is unknown; choose one of grun"):
-        grun_train.command([*data, "--variant", "grun"])
-    with pytest.raises(ValueError, match="pass --retain_loss none"):
-        grun_train.command([*data, "--gate_fit", "metric"])
-    with pytest.raises(ValueError, match="no edit has touched"):
-        grun_train.command([*data, "--variant", "grun+", "--gate_layer", "3", "--layers", "2", "--steps", "2"])

@@ -56,6 +56,10 @@ class Prompter:
         question = question if self.template == "text" else question.strip()
         return before.replace("{q}\n", STYLES[self.style]).replace("{q}", question) + tag
 
+    def answered(self, question: str, answer: str) -> str:
+        """The prompt with an answer behind it."""
+        return self.text(question) + TEMPLATES[self.template][2] + answer
+
     def prompt_ids(self, question: str) -> list[int]:
         return self._fit(self.tokenizer(self.text(question))["input_ids"])
 

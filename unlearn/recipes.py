@@ -104,7 +104,7 @@ GRUN = [
     # the same on the base that parses attacks: ../shared/reference/hardening.md, section 1, row "J GRUN IDK [3,4,5] mlp"
     ({"model": "tiny-robust"}, {"epochs": 60, "lr": 4e-3, "layers": [3, 4, 5], "gate": "mlp_3"}),
     ({"model": "tiny-robust", "objective": "npo"}, {"forget_weight": 2.0}),
-    # GRUN+, hardening.md, section 4: designs A and B (rank 4, 150 steps, lr 1e-2)
+    # GRUN+, hardening.md, section 4: designs A and B (rank 4, 150 steps, lr 1e-2); where B edits is our own: answer tokens on demand alone
     (
         {"variant": "grun+"},
         {"objective": "idk+ul", "beta": 1.0, "gate_reads": "token", "gate_fit": "metric", "edit_at": "answer_on", "gate_threshold": "calibrated",
@@ -112,8 +112,8 @@ GRUN = [
     ),
     (
         {"variant": "grun+mixed"},
-        {"objective": "idk+ul", "beta": 1.0, "gate_reads": "token", "gate_fit": "metric", "edit_at": "fired+answer_on", "gate_threshold": "calibrated",
-         "retain_loss": "none", "joined_items": True, "layers": [0, 1, 2], "lr": 1e-2, "epochs": 50},
+        {"objective": "idk+ul", "beta": 1.0, "gate_reads": "token", "gate_fit": "metric", "edit_at": "fired_on", "edit_span": [6, 2],
+         "gate_threshold": "calibrated", "retain_loss": "none", "joined_items": True, "layers": [0, 1, 2], "lr": 1e-2, "epochs": 50},
     ),
     ({"model": "tiny", "variant": "grun+"}, {"layers": [4, 5, 6]}),
     # slack: chosen on eight other choices of four forget authors, asked in paraphrases and behind five lead-ins that neither training nor
