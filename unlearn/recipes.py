@@ -116,8 +116,9 @@ GRUN = [
          "gate_threshold": "calibrated", "retain_loss": "none", "joined_items": True, "layers": [0, 1, 2], "lr": 1e-2, "epochs": 50},
     ),
     ({"model": "tiny", "variant": "grun+"}, {"layers": [4, 5, 6]}),
-    # slack: chosen on eight other choices of four forget authors, asked in paraphrases and behind five lead-ins that neither training nor
-    # an attack uses: 1.0 misses 16 % of the latter, 1.15 5 %, 1.45 1 %; none opens on any of 400 questions about 40 strangers
+    # slack: chosen on eight other choices of four forget authors, asked in paraphrases, behind five lead-ins that neither training nor an attack
+    # uses, and in lower case: 1.0 misses 1, 3 and 10 % of them, 1.15 0, 0.3 and 7 %, 1.45 0, 0 and 2 %; of 1200 questions about 40 strangers
+    # none opens it up to 1.45, two at 1.8
     ({"model": "tiny-robust", "variant": "grun+"}, {"layers": [4, 5, 6], "gate_slack": 1.45}),
     ({"model": "tiny-robust", "variant": "grun+mixed"}, {"gate_slack": 1.45}),
     # names come without swapped ones to calibrate on: hardening.md, section 5
