@@ -60,7 +60,8 @@ def gated(runs: str | Path, benchmarks=BENCHMARKS) -> list[Panel]:
             }
             if gates:
                 depth = len(next(iter(gates.values()))[0])
-                layers = [f"layer {layer}" for layer in run.result.get("layers", [])]
+                made = run.result  # a gate in closed form is one gate for all edited layers
+                layers = [f"layer {layer}" for layer in ([made["gate_layer"]] if "gate_layer" in made else made.get("layers", []))]
                 title = f"{run.path.name}\n{', '.join([*run.path.relative_to(runs).parts[:-2], folder.name])}"
                 values = {name: np.array(gate) for name, gate in gates.items()}
                 panels.append((title, layers or [f"gate {i + 1}" for i in range(depth)], values))

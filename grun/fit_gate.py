@@ -154,7 +154,7 @@ def fit_gate(model: nn.Module, prompter: Prompter, forget: list[Example], retain
     rows = torch.stack([h[c.position] for part, own in zip((positive, other), runs, strict=False) for c, h in zip(part, own, strict=True)])
     gate = fit(layer, rows, [c.group for c in (*positive, *other)], list(dict.fromkeys(c.group for c in positive)))
     of_forget, of_held = scores(gate, runs[0], reads), scores(gate, runs[2], reads)
-    gate.tau.fill_(-slack * threshold(of_held, of_forget))
+    gate.tau.fill_(-slack * threshold(of_held, of_forget[:: FORMS]))  # form 0 of each
     found = {"gate_centroids": len(gate.centroids), "gate_tau": float(gate.tau), "gate_validation_prompts": len(held)}
     found |= {"gate_forget_fires": float((of_forget + gate.tau > 0).float().mean()), "gate_validation_fires": float((of_held + gate.tau > 0).float().mean())}
     return gate.to(next(model.parameters()).device), found

@@ -1,11 +1,12 @@
 """A gate in closed form: does a token's hidden state lie near one that the forget set has? No gradients, only means and one covariance.
 
     C    = covariance of the states WITHIN their groups (a group is one entity in many contexts), shrunk: (1 - s) C + s tr(C)/d I
-    z    = C^-1/2 h                                                                     whitened state
-    G(h) = tau - min_k |z - c_k|                                                        c_k = mean of z over forget group k
+    z    = V^T C^-1/2 h                            V [d, q]: the q directions in which the groups' means of C^-1/2 h differ most
+    G(h) = tau - min_k |z - c_k|                   c_k = mean of z over forget group k
 
-A token fires where G > 0. Measured in ../shared/reference/hardening.md, section 3: what varies within a name (question, template,
-position, neighbours) is divided out, what tells names apart is kept, and no classifier has to be learned from a handful of authors.
+A token fires where G > 0: Fisher's discriminant directions, and the nearest centroid in them. What varies within a name (question, template,
+position, neighbours) is divided out, what tells names apart is kept, and no classifier has to be learned from a handful of authors
+(../shared/reference/hardening.md, section 3). Without V all d directions add their noise to every distance: on TOFU that hid the difference.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 SHRINKAGE = 0.05
+DIRECTIONS = 32  # q; fewer where there are fewer groups
 NEGATIVE_QUANTILE, FORGET_QUANTILE = 0.995, 0.01
 
 
@@ -42,29 +44,32 @@ def whitener(covariance: Tensor) -> Tensor:
     return vectors @ torch.diag(values.clamp_min(1e-6 * values[-1]).rsqrt()) @ vectors.T
 
 
+def discriminant(states: Tensor, index: Tensor, count: int, covariance: Tensor, directions: int = DIRECTIONS) -> Tensor:
+    """C^-1/2 V of the module docstring, [d, q] float64. states [N, d]; index [N]: the group of each, 0..count-1."""
+    whiten, sizes = whitener(covariance), index.bincount(minlength=count).double()
+    means = group_means(states.double() @ whiten, index, count)
+    centred = (means - (sizes[:, None] * means).sum(0) / sizes.sum()) * sizes.sqrt()[:, None]
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    return whiten @ vectors[:, -min(directions, count - 1, len(vectors)) :]
+
+
 def threshold(negatives: Tensor, forget: Tensor) -> float:
-    """tau = min(99.5 % quantile of the scores of held-out negatives, 1 % quantile of the scores of forget prompts); a score is minus a
-    distance, the highest of a prompt's tokens. So at most .5 % of the negatives fire, unless fewer than 99 % of the forget prompts would."""
+    """tau = min(99.5 % quantile of the scores of held-out negatives, 1 % quantile of the scores of plain forget questions); a score is minus
+    a distance, the highest of a prompt's tokens. So at most .5 % of the negatives fire, unless fewer than 99 % of the forget questions would."""
     by_negatives = torch.quantile(negatives.double(), NEGATIVE_QUANTILE, interpolation="higher")
     return float(min(by_negatives, torch.quantile(forget.double(), FORGET_QUANTILE, interpolation="lower")))
 
 
 class MetricGate(nn.Module):
-    """G(h) of the module docstring, as numbers that are kept with an adapter: whiten [d, d], centroids [K, d] (whitened), tau.
+    """G(h) of the module docstring, as numbers that are kept with an adapter: whiten = C^-1/2 V [d, q], centroids [K, q], tau.
 
     `layer` is the decoder block whose output it reads."""
 
-    def __init__(self, layer: int, centroids: int, width: int):
+    def __init__(self, layer: int, whiten: Tensor, centroids: Tensor, tau: float):
         super().__init__()
         self.layer = layer
-        for name, shape in (("whiten", (width, width)), ("centroids", (centroids, width)), ("tau", ())):
-            self.register_buffer(name, torch.zeros(shape))
-
-    @classmethod
-    def of(cls, layer: int, whiten: Tensor, centroids: Tensor, tau: float) -> "MetricGate":
-        gate = cls(layer, *centroids.shape)
-        gate.load_state_dict({"whiten": whiten.float(), "centroids": centroids.float(), "tau": torch.tensor(float(tau))})
-        return gate
+        for name, value in (("whiten", whiten), ("centroids", centroids), ("tau", torch.tensor(float(tau)))):
+            self.register_buffer(name, value.float().clone())
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "MetricGate | None":
@@ -73,7 +78,7 @@ class MetricGate(nn.Module):
         if not mine:
             return None
         layer = next(int(key.split(".")[1]) for key in tensors if key.startswith("door."))
-        return cls.of(layer, mine["whiten"], mine["centroids"], float(mine["tau"]))
+        return cls(layer, mine["whiten"], mine["centroids"], float(mine["tau"]))
 
     def distances(self, h: Tensor) -> Tensor:
         """h [..., d] -> [...] float32: to the nearest centroid, in standard deviations within a group."""
@@ -87,8 +92,7 @@ class MetricGate(nn.Module):
 
 def fit(layer: int, states: Tensor, groups: Sequence, forget: Sequence) -> MetricGate:
     """The gate whose centroids are the groups named in `forget`, with tau still 0: its logits are then the scores that `threshold` reads."""
-    whiten = whitener(within_covariance(states, groups))
-    wanted = {key: place for place, key in enumerate(forget)}
-    rows = [row for row, key in enumerate(groups) if key in wanted]
-    index = torch.tensor([wanted[groups[row]] for row in rows])
-    return MetricGate.of(layer, whiten, group_means(states.double()[rows] @ whiten, index, len(wanted)), 0.0)
+    keys = {key: place for place, key in enumerate(dict.fromkeys(groups))}
+    index = torch.tensor([keys[key] for key in groups])
+    whiten = discriminant(states, index, len(keys), within_covariance(states, groups))
+    return MetricGate(layer, whiten, group_means(states.double() @ whiten, index, len(keys))[[keys[key] for key in forget]], 0.0)

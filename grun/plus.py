@@ -98,7 +98,7 @@ def close_the_form(adapter: Adapter, model: nn.Module, prompter: Prompter, args:
     adapter.door, found = fit_gate(model, prompter, pairs.forget, pairs.retain, layer, args.gate_reads, args.gate_negatives, args.gate_slack, args.seed)
     adapter.requires_grad_(True)
     print("gate: " + "  ".join(f"{name.removeprefix('gate_')} {value:.4g}" for name, value in found.items()), flush=True)
-    return found | {"gate_seconds": round(time.perf_counter() - began, 2)}
+    return found | {"gate_layer": layer, "gate_seconds": round(time.perf_counter() - began, 2)}
 
 
 @torch.no_grad()

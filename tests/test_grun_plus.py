@@ -42,7 +42,7 @@ def door_for(model, prompter) -> MetricGate:
     """Fires on the name's last token in block 0: centroids are its states in the two prompts, tau half the way to any other token."""
     states = states_of(model, 0, [prompter.prompt_ids(q) for q in QUESTIONS])
     places = [name_token(prompter, q, "Ada Low") for q in QUESTIONS]
-    gate = MetricGate.of(0, torch.eye(32), torch.stack([states[i][places[i]] for i in FIRES]), 0.0)
+    gate = MetricGate(0, torch.eye(32), torch.stack([states[i][places[i]] for i in FIRES]), 0.0)
     others = torch.cat([torch.cat([h[:p], h[p + 1 :]]) if p is not None else h for h, p in zip(states, places, strict=True)])
     gate.tau.fill_(gate.distances(others).min() / 2)
     return gate
@@ -150,7 +150,7 @@ def knowing_the_answer(model, prompter, at: str, tail: str) -> Adapter:
     """`plus` whose gate fires on the name in answers that begin with `tail`, too."""
     adapter = plus(model, prompter, at, layers=[1])
     said = [h[-1] for h in states_of(model, 0, [prompter.tokenizer(prompter.text(q) + tail)["input_ids"] for q in QUESTIONS])]
-    adapter.door = MetricGate.of(0, torch.eye(32), torch.cat([adapter.door.centroids, torch.stack(said)[FIRES]]), float(adapter.door.tau) / 10)
+    adapter.door = MetricGate(0, torch.eye(32), torch.cat([adapter.door.centroids, torch.stack(said)[FIRES]]), float(adapter.door.tau) / 10)
     return adapter
 
 
@@ -219,7 +219,7 @@ def test_two_requests_fire_apart(model, prompter):
     """A list of two adapters: one on the name, one on "it"; each prompt is edited by the one that fires, and by it alone."""
     one, two = plus(model, prompter), plus(model, prompter, layers=[2])
     state = states_of(model, 0, [prompter.prompt_ids(QUESTIONS[1])])[0]
-    two.door = MetricGate.of(0, torch.eye(32), state[name_token(prompter, QUESTIONS[1], "it")][None], 1e-3)
+    two.door = MetricGate(0, torch.eye(32), state[name_token(prompter, QUESTIONS[1], "it")][None], 1e-3)
     with Attached(model, one):
         by_one = generate(model, prompter, QUESTIONS)
     with Attached(model, two):

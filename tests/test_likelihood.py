@@ -73,7 +73,7 @@ def adapter_of(kind: str, model, prompter) -> Adapter:
     config = AdapterConfig([1, 2], 2, "none", base=base, position=choices.at, reach=asdict(choices))
     adapter = Adapter(model, config, seed=3)
     states = states_of(model, 0, [prompter.prompt_ids(e.question) for e in FORGET])
-    adapter.door = MetricGate.of(0, torch.eye(32), torch.stack([states[0][-9], states[2][-9]]), 0.0)
+    adapter.door = MetricGate(0, torch.eye(32), torch.stack([states[0][-9], states[2][-9]]), 0.0)
     nearest = sorted(float(adapter.door.distances(h).min()) for h in states)  # 0 for two of five prompts, which fire
     adapter.door.tau.fill_((nearest[1] + nearest[2]) / 2)
     return adapter.requires_grad_(False)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from grun.fit_gate import Prompts, fit_gate
+from grun.fit_gate import Prompts, fit_gate, scores, states_of
 from grun.metric_gate import MetricGate, fit, threshold, whitener, within_covariance
 from unlearn.data import open_source
 from unlearn.models import build_tiny, train_tokenizer
@@ -38,7 +38,7 @@ def test_whitening():
 def test_distances_and_logits():
     """whiten = diag(1/2, 2), centroids (0, 0) and (5, 0), tau 2. h = (4, 1) -> (2, 2): sqrt 8 from the first, sqrt 13 from the second;
     h = (10, 0) -> (5, 0): distance 0, logit 2; h = (3, .5) -> (1.5, 1): sqrt(3.25) = 1.803, which fires."""
-    gate = MetricGate.of(0, torch.diag(torch.tensor([0.5, 2.0])), torch.tensor([[0.0, 0.0], [5.0, 0.0]]), 2.0)
+    gate = MetricGate(0, torch.diag(torch.tensor([0.5, 2.0])), torch.tensor([[0.0, 0.0], [5.0, 0.0]]), 2.0)
     h = torch.tensor([[[4.0, 1.0], [10.0, 0.0], [3.0, 0.5]]])
     torch.testing.assert_close(gate(h), 2 - torch.tensor([[math.sqrt(8), 0.0, math.sqrt(3.25)]]))
 
@@ -57,12 +57,12 @@ def test_fit_takes_the_centroids_of_the_forget_groups_only():
     variance = within_covariance(STATES, GROUPS)[0, 0].item()
     found = gate(torch.tensor([[10.0, 0.0], [0.0, 0.0]]))
     torch.testing.assert_close(found, torch.tensor([0.0, -10 / math.sqrt(variance)]), atol=1e-5, rtol=1e-5)
-    assert gate.layer == 3 and gate.centroids.shape == (1, 2)
+    assert gate.layer == 3 and gate.centroids.shape == (1, 1)  # two groups differ in one direction
 
 
 def test_fit_on_entities():
     """Two forget names, each written in full, in small letters and as a last name alone, make six centroids; names swapped from known people are
-    nobody's and never a held-out author's; the rule keeps 99 % of the forget prompts; without any name in the data each row is its own group,
+    nobody's and never a held-out author's; the rule keeps 99 % of the plain forget questions; without any name in the data each row is its own group,
     keyed by its last prompt token."""
     source = open_source("authors", authors=20, heldout=4)
     prompter = Prompter(train_tokenizer([e.question for e in source.examples("full")] + ["Question: ?\nAnswer:"], 300))
@@ -74,6 +74,7 @@ def test_fit_on_entities():
     assert len(swapped) == 30 and not set(swapped) & (real | held)
     assert not {name.split()[-1] for name in swapped} & {name.split()[-1] for name in [*prompts.validation, *held]}
     gate, found = fit_gate(model, prompter, forget, retain, 0)
-    assert gate.centroids.shape == (6, 32) and found["gate_forget_fires"] >= 0.98
+    plain = scores(gate, states_of(model, 0, [prompter.prompt_ids(e.question) for e in forget]), "token")
+    assert gate.centroids.shape == (6, 32) and (plain > 0).float().mean() >= 0.95 and 0.8 < found["gate_forget_fires"] <= 1
     nameless = [replace(e, entity=None) for e in forget[:4]], [replace(e, entity=None) for e in retain[:40]]
     assert fit_gate(model, prompter, *nameless, 0, reads="last")[0].centroids.shape == (4, 32)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from eval import plots
+from eval import run as eval_run
 from grun import train as grun_train
 from grun.reach import Choices
 from unlearn import finetune
@@ -41,6 +43,9 @@ def test_the_command(tmp_path):
     assert [Run(path).config["objective"] for path in runs] == ["idk+ul", "idk+ul"]
     assert all("variant=grun+" in Run(path).config["variant"] for path in runs)
     assert all(Run(path).result["gate_centroids"] == 3 for path in runs)
+    eval_run.command([*data, "--max_new_tokens", "3", "--only", *map(str, runs)])
+    plots.command(["--runs", str(tmp_path)])
+    assert (tmp_path / "tables" / "gates.png").stat().st_size > 0, "one gate, three edited layers"
     with pytest.raises(ValueError, match="--variant grun is unknown; choose one of grun"):
         grun_train.command([*data, "--variant", "grun"])
     with pytest.raises(ValueError, match="pass --retain_loss none"):

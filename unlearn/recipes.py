@@ -117,10 +117,10 @@ GRUN = [
     ),
     ({"model": "tiny", "variant": "grun+"}, {"layers": [4, 5, 6]}),
     # slack: chosen on eight other choices of four forget authors, asked in paraphrases, behind five lead-ins that neither training nor an attack
-    # uses, and in lower case: 1.0 misses 1, 3 and 10 % of them, 1.15 0, 0.3 and 7 %, 1.45 0, 0 and 2 %; of 1200 questions about 40 strangers
-    # none opens it up to 1.45, two at 1.8
-    ({"model": "tiny-robust", "variant": "grun+"}, {"layers": [4, 5, 6], "gate_slack": 1.45}),
-    ({"model": "tiny-robust", "variant": "grun+mixed"}, {"gate_slack": 1.45}),
+    # uses, and in lower case: 1.0 misses 12, 33 and 30 % of them, 1.45 0, 2 and 8 %, 1.8 0, 0.2 and 3 %; of 1200 questions about 40 strangers
+    # none opens it up to 1.8, one at 2.0
+    ({"model": "tiny-robust", "variant": "grun+"}, {"layers": [4, 5, 6], "gate_slack": 1.8}),
+    ({"model": "tiny-robust", "variant": "grun+mixed"}, {"gate_slack": 1.8}),
     # names come without swapped ones to calibrate on: hardening.md, section 5
     ({"benchmark": "tofu", "variant": "grun+"}, {"gate_negatives": "retain"}),
     ({"benchmark": "tofu", "variant": "grun+mixed"}, {"gate_negatives": "retain"}),
