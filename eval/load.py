@@ -102,10 +102,10 @@ def base(source: str, device: str, dtype: str, attn: str, quant: str = "no") -> 
     return load_model(source, device, dtype, attn, quant)
 
 
-def load(run: str | Path, device: str = "auto", dtype: str = "auto", attn: str = "auto", own: bool = False) -> Subject:
+def load(run: str | Path, device: str = "auto", dtype: str = "auto", attn: str = "auto", own: bool = False, merged: bool = False) -> Subject:
     """Open a finished run, a stack of requests, or any hub id or model folder, for evaluation.
 
-    own: whole (LoRA merged) and shared with nobody, to be changed.
+    own: shared with nobody, to be changed; merged: LoRA as part of the weights, which takes a model of its own. own merges too.
 
     Raises `ValueError` when the directory holds no checkpoint, or one of another base model."""
     path = Path(run)
@@ -126,6 +126,7 @@ def load(run: str | Path, device: str = "auto", dtype: str = "auto", attn: str =
         return Subject(path.name, load_model(target, device, dtype, attn), prompter)
     if (path / "model").exists():
         return Subject(path.name, load_model(str(path), device, dtype, attn), prompter)
+    own = own or (merged and (path / "lora").exists())
     if own:
         base.cache_clear()
     model = (load_model if own else base)(target, device, dtype, attn, asked.get("quant", "no"))

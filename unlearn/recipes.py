@@ -176,6 +176,7 @@ ATTACKS = [
     *EVAL,
     # 4 forget authors have 40 rows, as many of each other side; a step on few tokens of a tiny model takes the same time for 64 as for 256 prompts
     ({"benchmark": "authors"}, {"rows": 40, "batch_size": 256}),
+    ({"benchmark": "authors", "model": "tiny"}, {"max_new_tokens": 48}),  # two answers, as joined questions have them, are 48 tokens at most
     # relearning: the flags' 2e-5 and batch 32 are spec 8's; a tiny model, tuned at 3e-3, stays as it is under them (IDK GRUN: leak .05, of 40
     # rows in 2 steps). A tenth of its own rate, in 5 steps, tells the kinds apart: forget set 1.0, its other half .6, benign .05
     *(({"model": model}, {"relearn_lr": 3e-4, "relearn_batch": 8}) for model in ("tiny", "tiny-robust")),

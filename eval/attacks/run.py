@@ -35,12 +35,14 @@ from unlearn.unlearning import source_of
 @dataclass(frozen=True)
 class Attack:
     """rows(subject, case) -> rows, none where it does not apply. reads: the flags that decide its rows, besides SETTINGS; own: it changes
-    the model's weights and gets a copy, of this dtype (default: --dtype); packed: it needs bitsandbytes."""
+    the model's weights and gets a copy, of this dtype (default: --dtype); merged: LoRA is part of the weights, as when it is served, and several
+    times faster; packed: it needs bitsandbytes."""
 
     group: str
     rows: Callable[[Subject, Case], list[dict]]
     reads: tuple[str, ...] = ()
     own: bool = False
+    merged: bool = True
     dtype: str | None = None
     packed: bool = False
 
@@ -55,7 +57,7 @@ ATTACKS = {
     "clean": Attack("clean", prompted("clean", clean)),
     **{name: Attack(name.split("_")[0], prompted(name, prompt_set)) for name, prompt_set in prompt_sets.items()},
     "leak_at_k": Attack("sampling", leak_at_k, ("samples", "seed")),
-    "gate_off": Attack("whitebox", gate_off),
+    "gate_off": Attack("whitebox", gate_off, merged=False),
     "logit_lens": Attack("whitebox", logit_lens),
     **{f"int{bits}_rtn": Attack("quantised", rtn(bits), own=True) for bits in (8, 4)},
     **{f"{scheme}_bnb": Attack("quantised", bnb(scheme), own=True, packed=True) for scheme in ("int8", "fp4", "nf4")},
@@ -117,7 +119,7 @@ def case_of(source: Source, args: AttackFlags) -> Case:
 def opened(model: str | Path, args: AttackFlags, attack: Attack) -> Subject:
     """The model, loaded as this attack needs it. Raises `ValueError` whatever is wrong with its files."""
     try:
-        return load(model, args.device, attack.dtype or args.dtype, args.attn, own=attack.own)
+        return load(model, args.device, attack.dtype or args.dtype, args.attn, attack.own, attack.merged)
     except ValueError:
         raise
     except Exception as error:  # a damaged or foreign checkpoint fails in many ways
@@ -131,14 +133,15 @@ def attack_model(model: str | Path, folder: Path, case: Case, names: list[str]) 
     args, began, problems, made = case.args, time.perf_counter(), [], []
     with ExitStack() as stack:
         shared = None
-        for name in sorted(names, key=lambda name: ATTACKS[name].own):  # those that change weights last: the shared model is let go before
+        # those that change weights, or want them as they were saved, last: the shared model is let go before
+        for name in sorted(names, key=lambda name: ATTACKS[name].own or not ATTACKS[name].merged):
             attack, path = ATTACKS[name], folder / f"{name}.json"
             settings = {key: getattr(args, key) for key in (*SETTINGS, *attack.reads)}
             if not args.overwrite and path.exists() and read_json(path)["settings"] == settings:
                 continue
             started = time.perf_counter()
             try:
-                if attack.own:
+                if attack.own or not attack.merged:
                     stack.close()
                     with opened(model, args, attack) as subject:
                         rows = attack.rows(subject, case)
