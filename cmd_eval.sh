@@ -5,7 +5,7 @@
 #
 #   ./cmd_eval.sh
 #   BENCHMARK=tofu MODELS=llama3.1-8b SPLITS="forget05 forget10" ./cmd_eval.sh --overwrite
-#   ATTACKS=1 ./cmd_eval.sh                       # attacks too: about half a minute more a run
+#   ATTACKS=1 ./cmd_eval.sh                       # attacks too: about 20 s more a run
 #   ATTACKS="prefill joined" ./cmd_eval.sh        # these alone (python -m eval.attacks.run --help names them)
 #   BENCHMARK=muse ./cmd_eval.sh                  # MUSE's numbers instead of TOFU's (eval/muse.py); no attacks there
 #
