@@ -54,8 +54,8 @@ LOWEST = -0.25  # collateral below 0 is an improvement; what lies further down i
 
 
 def style(place: int) -> dict:
-    """How the bars of the place-th method look."""
-    return {"color": COLOURS[place % len(COLOURS)], "hatch": HATCHES[place // len(COLOURS) % len(HATCHES)]}
+    """How the bars of the place-th method look, in the picture and in its legend: `color` would hide the hatch in the latter."""
+    return {"edgecolor": "white", "facecolor": COLOURS[place % len(COLOURS)], "hatch": HATCHES[place // len(COLOURS) % len(HATCHES)]}
 
 
 def bars(axes, part: pd.DataFrame, column: str, base: str | None, attacks: list[str], methods: list[str]) -> None:
@@ -70,9 +70,9 @@ def bars(axes, part: pd.DataFrame, column: str, base: str | None, attacks: list[
             values, at = here.loc[here["method"] == method, "value"], x + (place - (len(methods) - 1) / 2) * width
             if values.isna().any() or values.empty:
                 continue
-            axes.bar(at, values.mean(), width * 0.92, edgecolor="white", linewidth=0.3, **style(place))
+            axes.bar(at, values.mean(), width * 0.92, linewidth=0.3, **style(place))
             if abs(values.mean()) < 0.005:  # a bar of no height still says that it was measured
-                axes.plot([at - width * 0.42, at + width * 0.42], [0, 0], color=style(place)["color"], linewidth=2.5, solid_capstyle="butt", zorder=3)
+                axes.plot([at - width * 0.42, at + width * 0.42], [0, 0], color=style(place)["facecolor"], linewidth=2.5, solid_capstyle="butt", zorder=3)
             if len(values) > 1:
                 axes.plot([at, at], [values.min(), values.max()], color="0.2", linewidth=0.8)
         if base:
@@ -107,7 +107,7 @@ def plot(frame: pd.DataFrame, path: str | Path) -> Path | None:
             axes.set_ylabel(label, fontsize=8)
             if base:
                 axes.set_title(title, fontsize=9, loc="left", pad=12 + 14 * -(-(len(methods) + 1) // 6))
-                handles = [plt.Rectangle((0, 0), 1, 1, label=name, edgecolor="white", **style(place)) for place, name in enumerate(methods)]
+                handles = [plt.Rectangle((0, 0), 1, 1, label=name, **style(place)) for place, name in enumerate(methods)]
                 handles.append(Line2D([], [], color="black", linewidth=1.2, label="base's own score; grey: the base cannot parse, or not measured"))
                 axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(6, len(handles)), fontsize=7, frameon=False)
         axes.set_xticks(range(len(attacks)), [" ".join(LABELS[name]).strip() for name in attacks], rotation=30, ha="right", fontsize=7)
