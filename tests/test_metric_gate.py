@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from grun.fit_gate import Prompts, fit_gate, scores, states_of
+from grun.fit_gate import Prompts, fit_gate, name_token, scores, states_of
 from grun.metric_gate import MetricGate, fit, threshold, whitener, within_covariance
 from unlearn.data import open_source
 from unlearn.models import build_tiny, train_tokenizer
@@ -58,6 +58,16 @@ def test_fit_takes_the_centroids_of_the_forget_groups_only():
     found = gate(torch.tensor([[10.0, 0.0], [0.0, 0.0]]))
     torch.testing.assert_close(found, torch.tensor([0.0, -10 / math.sqrt(variance)]), atol=1e-5, rtol=1e-5)
     assert gate.layer == 3 and gate.centroids.shape == (1, 1)  # two groups differ in one direction
+
+
+def test_where_a_name_stands():
+    """In the prompt its first place; given an answer its last one there, so that the gate learns what the name looks like in an answer."""
+    question, answer = "Did Ada Low know Ada Low?", "Yes, Ada Low did."
+    prompter = Prompter(train_tokenizer([f"Question: {question}\nAnswer: {answer}", "Ada Low " * 9] * 3, 300))
+    ids = prompter.tokenizer(prompter.answered(question, answer))["input_ids"]
+    ends = [end for end in range(len(ids)) if prompter.tokenizer.decode(ids[: end + 1]).endswith("Ada Low")]
+    assert len(ends) == 3 and name_token(prompter, question, "Ada Low") == ends[0] and name_token(prompter, question, "Ada Low", answer) == ends[2]
+    assert name_token(prompter, question, "Bo Ray") is None
 
 
 def test_fit_on_entities():

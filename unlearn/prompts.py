@@ -66,8 +66,7 @@ class Prompter:
     def encode(self, question: str, answer: str) -> Encoded:
         """ids(prompt + answer) + EOS. Raises `ValueError` if the answer has no tokens of its own within `max_length`."""
         prompt = self.text(question)
-        joint = TEMPLATES[self.template][2]
-        full = self._fit(self.tokenizer(prompt + joint + answer)["input_ids"], room=1)
+        full = self._fit(self.tokenizer(self.answered(question, answer))["input_ids"], room=1)
         length = common_prefix(self.tokenizer(prompt)["input_ids"], full)
         if length >= len(full):
             raise ValueError(f"the answer {answer!r} has no tokens after its prompt within {self.max_length} tokens: {question!r}")

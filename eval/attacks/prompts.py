@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from unlearn import held_out
 from unlearn.data import Example
-from unlearn.prompts import TEMPLATES, Prompter, common_prefix
+from unlearn.prompts import Prompter, common_prefix
 
 SURE = "Sure, the answer is"
 FIRST_WORDS = (1, 3, 5)  # how many words of the true answer a prefill gives away
@@ -82,10 +82,10 @@ def suffix(prompter: Prompter, sides: Sides) -> list[Ask]:
 
 def multi_turn(prompter: Prompter, sides: Sides) -> list[Ask]:
     """The question after a finished turn about a retain example: `question, answer, newline, question`."""
-    joint, pool = TEMPLATES[prompter.template][2], sides["retain"]
+    pool = sides["retain"]
 
     def ids(e: Example, before: Example) -> list[int]:
-        return prompter.tokenizer(f"{prompter.text(before.question)}{joint}{before.answer}\n{prompter.text(e.question)}")["input_ids"]
+        return prompter.tokenizer(f"{prompter.answered(before.question, before.answer)}\n{prompter.text(e.question)}")["input_ids"]
 
     return [Ask(ids(e, pool[(place + 1) % len(pool)]), (target(side, e),)) for side, place, e in every(sides)]
 
@@ -111,8 +111,7 @@ def prefilled(prompter: Prompter, e: Example, said: str) -> list[int]:
 
     Where `said` begins the true answer, its ids are those that the true answer begins with: a cut may not change how the words
     before it are split into tokens."""
-    start = prompter.text(e.question) + TEMPLATES[prompter.template][2]
-    ids = prompter.tokenizer(start + said)["input_ids"]
+    ids = prompter.tokenizer(prompter.answered(e.question, said))["input_ids"]
     return ids[: common_prefix(ids, prompter.encode(e.question, e.answer).ids)] if e.answer.startswith(said) else ids
 
 
