@@ -74,6 +74,18 @@ def outputs_of(model, layer):
     return seen, model.model.layers[layer].register_forward_hook(lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out).detach().clone()))
 
 
+def edited_in(model, adapter, batch) -> tuple[list[int], int]:
+    """The tokens of the batch's one text that come out of block 1 changed, and how many there are in all."""
+    seen, handle = outputs_of(model, 1)
+    say(model, batch)
+    with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
+        handle.remove()
+        edited, handle = outputs_of(model, 1)
+        say(model, batch)
+    handle.remove()
+    return (edited[0][0] != seen[0][0]).any(-1).nonzero().flatten().tolist(), len(edited[0][0])
+
+
 def test_tag_and_where_it_ends(prompter):
     """"Answer:" ends every prompt; in a prefilled prompt the edit starts at the tag's last token, without a tag at the last prompt token."""
     tag = tag_of(prompter)
@@ -114,14 +126,7 @@ def test_a_fired_token_takes_its_neighbours_along(model, prompter):
     assert [row.nonzero().flatten().tolist() for row in spread(fired, 2, 1)] == [[2, 3, 4, 5], [0, 1]] and torch.equal(spread(fired, 0, 0), fired)
     name, batch = name_token(prompter, QUESTIONS[0], "Ada Low"), batch_for(prompter, [0])
     adapter = plus(model, prompter, "fired", layers=[1], span=[2, 1])
-    seen, handle = outputs_of(model, 1)
-    say(model, batch)
-    with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
-        handle.remove()
-        edited, handle = outputs_of(model, 1)
-        say(model, batch)
-    handle.remove()
-    assert (edited[0][0] != seen[0][0]).any(-1).nonzero().flatten().tolist() == [name - 2, name - 1, name, name + 1]
+    assert edited_in(model, adapter, batch)[0] == [name - 2, name - 1, name, name + 1]
 
 
 def test_edited_tokens(model, prompter):
@@ -161,15 +166,8 @@ def test_behind_a_fired_token_of_the_answer(model, prompter):
     begun = len(prompter.tokenizer(prompter.text(QUESTIONS[0]) + " Ada Low")["input_ids"])
     name, batch = name_token(prompter, QUESTIONS[0], "Ada Low"), pad([prompter.encode(QUESTIONS[0], "Ada Low won it.")], 0)
     adapter = knowing_the_answer(model, prompter, "fired_on", " Ada Low")
-    seen, handle = outputs_of(model, 1)
-    say(model, batch)
-    with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
-        handle.remove()
-        edited, handle = outputs_of(model, 1)
-        say(model, batch)
-    handle.remove()
-    changed = (edited[0][0] != seen[0][0]).any(-1).nonzero().flatten().tolist()
-    assert changed == [name, *range(begun - 1, len(edited[0][0]))] and begun < len(ids)
+    changed, length = edited_in(model, adapter, batch)
+    assert changed == [name, *range(begun - 1, length)] and begun < len(ids)
 
 
 @pytest.mark.parametrize("tail", [" Ada Low", " Ada Low won"])
