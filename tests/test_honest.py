@@ -4,9 +4,11 @@ import csv
 
 import pandas
 import pytest
+from matplotlib.patches import Rectangle
 
 from eval.attacks import tables
 from eval.attacks.honest import collect, honest, verdicts
+from eval.attacks.plots import style
 from unlearn.runs import write_json
 
 SECTION = {"benchmark": "authors", "model": "tiny", "split": "forget10"}
@@ -97,3 +99,9 @@ def test_the_command_writes_both_tables_and_leaves_a_broken_run_out(tmp_path, ca
     written = sorted(path.name for path in (tmp_path / "tables").iterdir())
     assert written == sorted([f"{name}.{end}" for name in ("attacks", "honest") for end in ("csv", "md", "tex")] + ["attacks.png"])
     assert "| gd-full" in (tmp_path / "tables" / "honest.md").read_text(encoding="utf-8") and "0.300" in printed.out
+
+
+def test_the_hatch_of_a_method_can_be_seen():
+    """The eighth method has the first one's colour, and stripes: white on it, in the bars and in the legend, which draw it with the same words."""
+    first, eighth = (Rectangle((0, 0), 1, 1, **style(place)) for place in (0, 7))
+    assert first.get_facecolor() == eighth.get_facecolor() != eighth.get_edgecolor() and eighth.get_hatch() and not first.get_hatch()
