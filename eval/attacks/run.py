@@ -35,8 +35,8 @@ from unlearn.unlearning import source_of
 @dataclass(frozen=True)
 class Attack:
     """rows(subject, case) -> rows, none where it does not apply. reads: the flags that decide its rows, besides SETTINGS; own: it changes
-    the model's weights and gets a copy, of this dtype (default: --dtype); merged: LoRA is part of the weights, as when it is served, and several
-    times faster; packed: it needs bitsandbytes."""
+    the model's weights and gets a copy, of this dtype (default: --dtype); merged: LoRA is part of the weights, as when it is served
+    (gate_off takes it off, so it keeps it apart); packed: it needs bitsandbytes."""
 
     group: str
     rows: Callable[[Subject, Case], list[dict]]
