@@ -36,7 +36,7 @@ for model in $MODELS; do
             for tuner in $TUNERS; do
                 for loss in $LOSSES; do
                     for lr in ${LRS:-recipe}; do
-                        # losses on training data, before the first and after the last step, choose among them (eval/sweeps.py)
+                        # losses on training data, before the first and after the last step, choose among them (eval/report/sweeps.py)
                         if [[ $lr == recipe ]]; then rate=(); else rate=(--lr "$lr" --eval_steps 1000); fi
                         run_py baselines.train "${cell[@]}" --objective "$loss" --tuner "$tuner" ${rate[@]+"${rate[@]}"} "$@"
                     done

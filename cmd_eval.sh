@@ -21,10 +21,10 @@ failed=0
 # What fails is told at the end, but for ctrl-C.
 try() { "$@" || failed=$?; (( failed != 130 )) || exit 130; }
 
-evaluate=eval.run tables="eval.tables${ATTACKS:+ eval.attacks.tables} eval.plots eval.report"
+evaluate=eval.run tables="eval.report.tables${ATTACKS:+ eval.attacks.tables} eval.report.plots eval.report.html"
 if [[ $BENCHMARK == muse* ]]; then
     [[ -z ${ATTACKS:-} ]] || { echo "error: ATTACKS needs questions as TOFU and authors have them; leave it out for $BENCHMARK" >&2; exit 2; }
-    evaluate=eval.muse tables="eval.muse_tables eval.report"
+    evaluate=eval.muse tables="eval.report.muse_tables eval.report.html"
 fi
 for model in $MODELS; do
     for split in $SPLITS; do

@@ -5,7 +5,7 @@
 #   ./cmd_finetune.sh                                                              the embedded benchmark, tiny model
 #   BENCHMARK=tofu MODELS=llama3.1-8b REFERENCE=1 NPROC=2 ./cmd_finetune.sh --lr 1e-5
 #
-# Flags go to `python -m unlearn.finetune`. DRY_RUN=1 prints the commands; DATA_DIR=folder reads the benchmark's files there;
+# Flags go to `python -m unlearn.training.finetune`. DRY_RUN=1 prints the commands; DATA_DIR=folder reads the benchmark's files there;
 # RUNS=folder holds the run directories.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
@@ -22,7 +22,7 @@ fi
 for model in $MODELS; do
     for split in $splits; do
         for seed in $SEEDS; do
-            run_py unlearn.finetune --benchmark "$BENCHMARK" --model "$model" --split "$split" --seed "$seed" \
+            run_py unlearn.training.finetune --benchmark "$BENCHMARK" --model "$model" --split "$split" --seed "$seed" \
                 ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
         done
     done

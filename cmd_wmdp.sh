@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Unlearns the topics of wmdp by RMU, by Adaptive RMU and by GRUN around RMU and around NPO; then asks every model its four-choice questions
 # through lm-eval and writes the table, the pictures and runs/report.html.
-# On: the embedded world (unlearn/world.py: poisons and locks to forget, villages to keep) and `tiny`, whose target is made first if it is
+# On: the embedded world (unlearn/synthetic/wmdp_world.py: poisons and locks to forget, villages to keep) and `tiny`, whose target is made first if it is
 # missing; or any model with the corpora and questions of WMDP. How long: on `tiny` and two CPU cores five minutes, half of them for the target.
 #
 #   ./cmd_wmdp.sh
@@ -34,6 +34,6 @@ for model in $MODELS; do
     NPROC=1 run_py eval.wmdp "${where[@]}" ${MCQ:+--mcq "$MCQ"}
 done
 NPROC=1
-run_py eval.wmdp_tables ${RUNS:+--runs "$RUNS"}
-run_py eval.wmdp_plots ${RUNS:+--runs "$RUNS"}
-run_py eval.report ${RUNS:+--runs "$RUNS"}
+run_py eval.report.wmdp_tables ${RUNS:+--runs "$RUNS"}
+run_py eval.report.wmdp_plots ${RUNS:+--runs "$RUNS"}
+run_py eval.report.html ${RUNS:+--runs "$RUNS"}

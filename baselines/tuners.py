@@ -1,7 +1,9 @@
-"""The baselines' tuners: all weights, or a LoRA. Both train a whole HF model; what they say of the model before unlearning differs.
+"""The baselines' tuners: all weights, or a LoRA. Both train a whole HF model; what they say of the
+model before unlearning differs.
 
-    full   float32 weights under bfloat16 autocast on CUDA (what upstream's DeepSpeed runs keep, spec: framework pitfalls)
-    lora   a frozen base model and low-rank updates of its linear layers (arXiv 2106.09685), by peft
+full   float32 weights under bfloat16 autocast on CUDA (what upstream's DeepSpeed runs keep, spec:
+       framework pitfalls)
+lora   a frozen base model and low-rank updates of its linear layers (arXiv 2106.09685), by peft
 """
 
 import warnings
@@ -11,29 +13,35 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from unlearn.batches import Batch, Said, pad, say
+from unlearn.language_model.batches import Batch, Said, pad, say
 
 
 @contextmanager
 def quiet():
-    """transformers 5.23 warns of names that its version 6 will have instead; 5.17 does not know those yet, and peft does not use them."""
+    """transformers 5.23 warns of names that its version 6 will have instead; 5.17 does not know
+    those yet, and peft does not use them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
 
 
 class Tuner:
-    """What both have in common: one forward serves all batches of a step, and there is no term of their own."""
+    """What both have in common: one forward serves all batches of a step, and there is no term of
+    their own."""
 
     needs_retain = False
 
     def __init__(self, model: nn.Module, gradient_checkpointing: bool):
-        """gradient_checkpointing: recompute activations in the backward pass; less memory, the same gradients."""
+        """gradient_checkpointing: recompute activations in the backward pass; less memory, the same
+        gradients."""
         self.model = model.train()
         if gradient_checkpointing:
             with quiet():
-                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            model.enable_input_require_grads()  # else a frozen embedding cuts the graph, and a LoRA silently trains nothing
+                model.gradient_checkpointing_enable(
+                    gradient_checkpointing_kwargs={"use_reentrant": False}
+                )
+            # else a frozen embedding cuts the graph, and a LoRA silently trains nothing
+            model.enable_input_require_grads()
 
     @property
     def device(self) -> torch.device:
@@ -45,32 +53,57 @@ class Tuner:
 
     def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
         """One forward over all examples of all batches."""
-        together = say(self.model, pad([e for batch in batches.values() for e in batch.encoded], 0, self.device))
-        tokens, sizes = [len(batch.rows) for batch in batches.values()], [len(batch) for batch in batches.values()]
-        parts = zip(batches, together.logits.split(tokens), together.labels.split(tokens), together.rows.split(tokens), sizes, strict=True)
-        return {name: Said(logits, labels, rows - rows[0], size) for name, logits, labels, rows, size in parts}
+        together = say(
+            self.model,
+            pad([e for batch in batches.values() for e in batch.encoded], 0, self.device),
+        )
+        tokens = [len(batch.rows) for batch in batches.values()]
+        sizes = [len(batch) for batch in batches.values()]
+        parts = zip(
+            batches,
+            together.logits.split(tokens),
+            together.labels.split(tokens),
+            together.rows.split(tokens),
+            sizes,
+            strict=True,
+        )
+        return {
+            name: Said(logits, labels, rows - rows[0], size)
+            for name, logits, labels, rows, size in parts
+        }
 
     def own_terms(self, said: dict[str, Said]) -> dict[str, Tensor]:
         return {}
 
 
 class FullTuner(Tuner):
-    """Moves every weight; with `freeze_lm_head`, every weight but the output head's, as GRUN's baselines do (spec 5.1).
+    """Moves every weight; with `freeze_lm_head`, every weight but the output head's, as GRUN's
+    baselines do (spec 5.1).
 
-    A TIED head (the embedding matrix itself, as in `tiny`, Llama-3.2-1B or Gemma) IS NOT FROZEN, whatever the flag says: freezing it
-    would freeze the input embeddings too, which upstream trains; `frozen_head` says what was done. The reference is the model itself
-    until it moves (`unlearn.unlearning.know_reference`); `frozen`, a second copy, is needed for reference logits alone."""
+    A TIED head (the embedding matrix itself, as in `tiny`, Llama-3.2-1B or Gemma) IS NOT FROZEN,
+    whatever the flag says: freezing it would freeze the input embeddings too, which upstream
+    trains; `frozen_head` says what was done. The reference is the model itself until it moves
+    (`unlearn.training.loss.know_reference`); `frozen`, a second copy, is needed for reference
+    logits alone."""
 
-    def __init__(self, model: nn.Module, freeze_lm_head: bool = True, gradient_checkpointing: bool = False, frozen: nn.Module | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        freeze_lm_head: bool = True,
+        gradient_checkpointing: bool = False,
+        frozen: nn.Module | None = None,
+    ):
         super().__init__(model.requires_grad_(True), gradient_checkpointing)
         head = model.get_output_embeddings()
-        self.frozen, self.moved = frozen, False
+        self.frozen = frozen
+        self.moved = False
         self.frozen_head = freeze_lm_head and head.weight is not model.get_input_embeddings().weight
         head.requires_grad_(not self.frozen_head)
 
     @torch.no_grad()
     def say_frozen(self, batch: Batch) -> Said:
-        """The second copy's word; without one the model's own, which is right before the first step and never asked for later."""
+        """The second copy's word; without one the model's own, which is right before the first step
+        and never asked for later."""
         assert self.frozen is not None or not self.moved
         return say(self.frozen or self.model, batch)
 
@@ -80,19 +113,38 @@ class FullTuner(Tuner):
 
 
 class LoraTuner(Tuner):
-    """Moves A [r, in] and B [out, r] of W + (alpha / r) B A in every linear layer but the output head; dropout on the update's input.
+    """Moves A [r, in] and B [out, r] of W + (alpha / r) B A in every linear layer but the output
+    head; dropout on the update's input.
 
-    The reference is the model with its updates switched off. targets: names of the linear layers, [] for all."""
+    The reference is the model with its updates switched off. targets: names of the linear layers,
+    [] for all."""
 
-    def __init__(self, model: nn.Module, rank: int = 4, alpha: float = 32, dropout: float = 0.05, targets: list[str] | None = None,
-                 gradient_checkpointing: bool = False, seed: int = 0):
-        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets or "all-linear", bias="none", task_type="CAUSAL_LM")
+    def __init__(
+        self,
+        model: nn.Module,
+        rank: int = 4,
+        alpha: float = 32,
+        dropout: float = 0.05,
+        targets: list[str] | None = None,
+        gradient_checkpointing: bool = False,
+        seed: int = 0,
+    ):
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=targets or "all-linear",
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
         with torch.random.fork_rng(), quiet():
             torch.manual_seed(seed)
             try:
                 adapted: PeftModel = get_peft_model(model, config)
             except ValueError as error:
-                raise ValueError(f"--lora_targets {' '.join(targets or [])}: {str(error).splitlines()[0]}") from None
+                raise ValueError(
+                    f"--lora_targets {' '.join(targets or [])}: {str(error).splitlines()[0]}"
+                ) from None
         super().__init__(adapted, gradient_checkpointing)
 
     @torch.no_grad()

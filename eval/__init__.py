@@ -1,9 +1,14 @@
-"""Evaluation: score a run once (per-example JSON), then aggregate, tabulate and plot from those files alone.
+"""Evaluation: score a run once (per-example JSON), then aggregate, tabulate and plot from those
+files alone.
 
-    python -m eval.run --help        answers, likelihoods and gates of every evaluation set   (needs the model)
-    python -m eval.summary           per-example files -> eval/<split>/summary.json           (needs no model)
-    python -m eval.tables            summaries -> runs/tables/tofu.md, .csv, .tex             (needs no model)
-    python -m eval.plots             per-example files -> runs/tables/gates.png               (needs no model)
+    python -m eval.run --help        answers, likelihoods and gates of every evaluation set   (needs
+                                     the model)
+    python -m eval.report.summary           per-example files -> eval/<split>/summary.json
+                                            (needs no model)
+    python -m eval.report.tables            summaries -> runs/tables/tofu.md, .csv, .tex
+                                            (needs no model)
+    python -m eval.report.plots             per-example files -> runs/tables/gates.png
+                                            (needs no model)
 
 `eval` shadows a builtin, so always write `from eval.x import y`, never `import eval`.
 """

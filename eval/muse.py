@@ -1,14 +1,16 @@
-"""Evaluate every finished run of one cell of a MUSE benchmark, with its target and its retain-only reference.
+"""Evaluate every finished run of one cell of a MUSE benchmark, with its target and its retain-only
+reference.
 
     python -m eval.muse --benchmark muse --model tiny --split forget
     python -m eval.muse --benchmark muse-news --model llama2-7b --data_dir MUSE-News --muse_mode ou
 
-Writes <run>/eval/muse/<set>.json, one file a set, one row an example, and summary.json: VerbMem, KnowMem on forget and retain and PrivLeak
-(eval/muse_metrics.py). What is finished is not computed again. Stacks of requests (SEQUENTIAL=.. ./cmd_grun.sh) are evaluated after each request.
+Writes <run>/eval/muse/<set>.json, one file a set, one row an example, and summary.json: VerbMem,
+KnowMem on forget and retain and PrivLeak (eval/metrics/muse.py). What is finished is not computed
+again. Stacks of requests (SEQUENTIAL=.. ./cmd_grun.sh) are evaluated after each request.
 
-A gated model edits one position of a prompt. VerbMem and KnowMem have a prompt; PrivLeak scores a text that has none, so there the edit sits where
-training put it in such a text, behind its first quarter (unlearn.muse.cut): what comes before is the untouched model's.
-"""
+A gated model edits one position of a prompt. VerbMem and KnowMem have a prompt; PrivLeak scores a
+text that has none, so there the edit sits where training put it in such a text, behind its first
+quarter (unlearn.benchmarks.muse.cut): what comes before is the untouched model's."""
 
 import time
 from argparse import Namespace
@@ -16,20 +18,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval import muse_metrics
-from eval.likelihood import by_length, token_statistics, tokens_of
-from eval.load import Subject
-from eval.metrics import gate_statistics
+from eval.metrics import muse as muse_metrics
+from eval.metrics.tofu import gate_statistics
 from eval.run import cell_runs, opened
-from eval.scoring import Rows, SetFile, bar, exactly, generations
-from unlearn.batches import pad
-from unlearn.data import Example, Source
-from unlearn.flags import DataFlags, RunFlags, flag, main, parse, place
-from unlearn.muse import NAMES, chunked, cut
-from unlearn.prompts import Encoded, Prompter, common_prefix
-from unlearn.recipes import recipe
-from unlearn.runs import Run, model_path, read_json, write_json
-from unlearn.unlearning import source_of
+from eval.scoring.likelihood import by_length, token_statistics, tokens_of
+from eval.scoring.model import Subject
+from eval.scoring.scoring import Rows, SetFile, bar, exactly, generations
+from unlearn.benchmarks.muse import NAMES, chunked, cut
+from unlearn.benchmarks.tofu import Example, Source
+from unlearn.config.flags import DataFlags, RunFlags, flag, main, parse, place
+from unlearn.config.recipes import recipe
+from unlearn.config.run_directory import Run, model_path, read_json, write_json
+from unlearn.language_model.batches import pad
+from unlearn.language_model.prompts import Encoded, Prompter, common_prefix
+from unlearn.training.loss import source_of
 
 FOLDER = "muse"  # <run>/eval/muse: the sets are the same for every forget split
 NEW_TOKENS = {"verbmem": 128, "knowmem_f": 32, "knowmem_r": 32}
@@ -44,89 +46,157 @@ class MuseFlags(RunFlags, DataFlags):
     benchmark: str = flag("muse", f"one of {', '.join(NAMES)}", role="key")
     model: str = flag("tiny", "model of the cell", role="key")
     split: str = flag("forget", "forget split of the cell", role="key")
-    only: list[str] = flag([], "run directories to evaluate (default: all finished ones of the cell)", role="volatile")
+    only: list[str] = flag(
+        [], "run directories to evaluate (default: all finished ones of the cell)", role="volatile"
+    )
     batch_size: int = flag(32, "examples per forward; changes memory, not results", role="volatile")
-    muse_mode: str = flag("muse", "whose rules aggregate: muse (the benchmark's), ou (OpenUnlearning's)", role="volatile")
-    prompt_space: bool = flag(True, "KnowMem's prompt ends in a space, as published; --no-prompt_space: in its colon")
+    muse_mode: str = flag(
+        "muse",
+        "whose rules aggregate: muse (the benchmark's), ou (OpenUnlearning's)",
+        role="volatile",
+    )
+    prompt_space: bool = flag(
+        True, "KnowMem's prompt ends in a space, as published; --no-prompt_space: in its colon"
+    )
 
     def __post_init__(self):
         if self.benchmark not in NAMES:
-            raise ValueError(f"--benchmark {self.benchmark} is not MUSE-shaped; choose one of {', '.join(NAMES)}")
+            raise ValueError(
+                f"--benchmark {self.benchmark} is not MUSE-shaped; choose one of {', '.join(NAMES)}"
+            )
         if self.muse_mode not in muse_metrics.MODES:
-            raise ValueError(f"--muse_mode {self.muse_mode} is unknown; choose one of {', '.join(muse_metrics.MODES)}")
+            raise ValueError(
+                f"--muse_mode {self.muse_mode} is unknown; choose one of {', '.join(muse_metrics.MODES)}"
+            )
         if self.batch_size < 1:
             raise ValueError(f"--batch_size {self.batch_size}: must be at least 1")
 
 
 @dataclass(frozen=True)
 class MuseScorer:
-    """How a set is scored, in the shape of `eval.scoring.Scorer`: one part for each set."""
+    """How a set is scored, in the shape of `eval.scoring.scoring.Scorer`: one part for each set."""
 
     batch_size: int
     prompt_space: bool
     dtype: str
 
-    def parts(self, name: str) -> dict[str, tuple[dict, Callable[[Subject, str, list[Example], Rows], list[dict]]]]:
+    def parts(
+        self, name: str
+    ) -> dict[str, tuple[dict, Callable[[Subject, str, list[Example], Rows], list[dict]]]]:
         if name in TEXTS:
             return {"likelihood": ({"dtype": self.dtype}, self.likelihood)}
         space = {"prompt_space": self.prompt_space} if name != "verbmem" else {}
-        return {"generation": ({"dtype": self.dtype, "max_new_tokens": NEW_TOKENS[name]} | space, self.generation)}
+        return {
+            "generation": (
+                {"dtype": self.dtype, "max_new_tokens": NEW_TOKENS[name]} | space,
+                self.generation,
+            )
+        }
 
-    def generation(self, subject: Subject, name: str, examples: list[Example], _rows: Rows) -> list[dict]:
-        """generation, rougeL_f1 and rougeL_f1_ou against the true text, gates of the prompt's last token where the model has them."""
+    def generation(
+        self, subject: Subject, name: str, examples: list[Example], _rows: Rows
+    ) -> list[dict]:
+        """generation, rougeL_f1 and rougeL_f1_ou against the true text, gates of the prompt's last
+        token where the model has them."""
         end = " " if name != "verbmem" and self.prompt_space else ""
-        texts = generations(subject, [e.question + end for e in examples], self.batch_size, NEW_TOKENS[name], bar(subject, name, "generation"))
+        texts = generations(
+            subject,
+            [e.question + end for e in examples],
+            self.batch_size,
+            NEW_TOKENS[name],
+            bar(subject, name, "generation"),
+        )
         found = []
         for e, (text, gates) in zip(examples, texts, strict=True):
-            said, truth = (text, first_tokens(subject, e.answer, NEW_TOKENS[name])) if name == "verbmem" else (muse_metrics.cut_answer(text), e.answer)
-            row = {"generation": said, "rougeL_f1": muse_metrics.rouge_f1(said, truth), "rougeL_f1_ou": muse_metrics.rouge_f1(said, e.answer, "ou")}
+            said, truth = (
+                (text, first_tokens(subject, e.answer, NEW_TOKENS[name]))
+                if name == "verbmem"
+                else (muse_metrics.cut_answer(text), e.answer)
+            )
+            row = {
+                "generation": said,
+                "rougeL_f1": muse_metrics.rouge_f1(said, truth),
+                "rougeL_f1_ou": muse_metrics.rouge_f1(said, e.answer, "ou"),
+            }
             found.append(row | ({"gates": gates} if gates else {}))
         return found
 
-    def likelihood(self, subject: Subject, name: str, examples: list[Example], _rows: Rows) -> list[dict]:
-        """logprobs [n - 1]: log p of every token of a text but its first, in one pass; nothing for a model without likelihoods."""
-        encoded, found = [whole(subject.prompter, e.answer) for e in examples], [{} for _ in examples]
-        for indices in bar(subject, name, "likelihood")(by_length([len(e.ids) for e in encoded], self.batch_size)):
-            said = subject.say(pad([encoded[i] for i in indices], subject.prompter.tokenizer.pad_token_id, subject.device))
+    def likelihood(
+        self, subject: Subject, name: str, examples: list[Example], _rows: Rows
+    ) -> list[dict]:
+        """logprobs [n - 1]: log p of every token of a text but its first, in one pass; nothing for
+        a model without likelihoods."""
+        encoded = [whole(subject.prompter, e.answer) for e in examples]
+        found = [{} for _ in examples]
+        for indices in bar(subject, name, "likelihood")(
+            by_length([len(e.ids) for e in encoded], self.batch_size)
+        ):
+            said = subject.say(
+                pad(
+                    [encoded[i] for i in indices],
+                    subject.prompter.tokenizer.pad_token_id,
+                    subject.device,
+                )
+            )
             if said is None:
                 return found
-            for i, tokens in zip(indices, tokens_of(token_statistics(said.logits, said.labels), said.lengths.tolist()), strict=True):
+            for i, tokens in zip(
+                indices,
+                tokens_of(token_statistics(said.logits, said.labels), said.lengths.tolist()),
+                strict=True,
+            ):
                 found[i] = {"logprobs": exactly(tokens.logprobs)}
         return found
 
 
 def first_tokens(subject: Subject, text: str, count: int) -> str:
-    """The text of its first `count` ids, the tokenizer's first special one included (muse:metrics/verbmem.py)."""
+    """The text of its first `count` ids, the tokenizer's first special one included
+    (muse:metrics/verbmem.py)."""
     tokenizer = subject.prompter.tokenizer
     return tokenizer.decode(tokenizer(text)["input_ids"][:count], skip_special_tokens=True).strip()
 
 
 def whole(prompter: Prompter, text: str) -> Encoded:
-    """A text, every token but the first scored; its `prompt` ends where training cuts it, for a gated model's edit (module docstring)."""
+    """A text, every token but the first scored; its `prompt` ends where training cuts it, for a
+    gated model's edit (module docstring)."""
     ids = prompter.tokenizer(text)["input_ids"]
     first = prompter.tokenizer(cut(chunked(text)[0])[0])["input_ids"]
     return Encoded(ids, max(1, common_prefix(first, ids)), 1)
 
 
-def evaluate(folder: Path, about: dict, opening: Callable[[], Subject], source: Source, args: MuseFlags) -> None:
-    """Score one model on every set, as far as it is not done. `about` are the words that name its row in the tables."""
-    began, sets = time.perf_counter(), source.evaluation_sets(args.split)
+def evaluate(
+    folder: Path, about: dict, opening: Callable[[], Subject], source: Source, args: MuseFlags
+) -> None:
+    """Score one model on every set, as far as it is not done. `about` are the words that name its
+    row in the tables."""
+    began = time.perf_counter()
+    sets = source.evaluation_sets(args.split)
     scorer = MuseScorer(args.batch_size, args.prompt_space, args.dtype)
-    files = {name: SetFile.open(folder / f"{name}.json", name, source.name, examples, args.overwrite) for name, examples in sets.items()}
+    files = {
+        name: SetFile.open(folder / f"{name}.json", name, source.name, examples, args.overwrite)
+        for name, examples in sets.items()
+    }
     missing = [name for name, file in files.items() if file.missing(scorer)]
     if missing:
         with opening() as subject:
-            subject.prompter = Prompter(subject.prompter.tokenizer, "text", max_length=2**30)  # prompts come whole, and are never cut
+            subject.prompter = Prompter(
+                subject.prompter.tokenizer, "text", max_length=2**30
+            )  # prompts come whole, and are never cut
             for name in missing:
                 list(files[name].fill(subject, scorer, sets[name]))
-    told = f"evaluated {', '.join(missing)} in {time.perf_counter() - began:.1f} s" if missing else "skipped, evaluated before"
+    told = (
+        f"evaluated {', '.join(missing)} in {time.perf_counter() - began:.1f} s"
+        if missing
+        else "skipped, evaluated before"
+    )
     print(f"{about['run']}: {told}", flush=True)
 
 
 def write_summary(folder: Path, about: dict, mode: str, models: Path) -> dict:
-    """Aggregate the rows in `folder` and write summary.json: verbmem, knowmem_f, knowmem_r in [0, 1], each with the ends of its interval
-    (<name>_low, _high); auc, auc_retrain and where that is from, privleak; <set>_gate_open of gated models; `about`, the mode and a warning.
-    models: the folder of all splits' runs, where the reference and the target lie."""
+    """Aggregate the rows in `folder` and write summary.json: verbmem, knowmem_f, knowmem_r in [0,
+    1], each with the ends of its interval (<name>_low, _high); auc, auc_retrain and where that is
+    from, privleak; <set>_gate_open of gated models; `about`, the mode and a warning. models: the
+    folder of all splits' runs, where the reference and the target lie."""
     key = "rougeL_f1" if mode == "muse" else "rougeL_f1_ou"
     summary: dict = about | {"muse_mode": mode}
     for name in NEW_TOKENS:
@@ -137,38 +207,65 @@ def write_summary(folder: Path, about: dict, mode: str, models: Path) -> dict:
         if "gates" in rows[0]:
             summary[f"{name}_gate_open"] = gate_statistics([row["gates"] for row in rows])[1]
     reference = sorted(models.glob(f"retain/reference-seed*/eval/{FOLDER}/privleak_holdout.json"))
-    retrain = auc_of(reference[0].parent, mode) if reference else muse_metrics.AUC_RETRAIN.get(about["benchmark"].split(",")[0])
+    retrain = (
+        auc_of(reference[0].parent, mode)
+        if reference
+        else muse_metrics.AUC_RETRAIN.get(about["benchmark"].split(",")[0])
+    )
     summary["auc"], summary["auc_retrain"] = auc_of(folder, mode), retrain
-    summary["auc_retrain_from"] = reference[0].parents[2].relative_to(models).as_posix() if reference else "published" if retrain else None
+    summary["auc_retrain_from"] = (
+        reference[0].parents[2].relative_to(models).as_posix()
+        if reference
+        else "published"
+        if retrain
+        else None
+    )
     if None not in (summary["auc"], retrain):
         summary["privleak"] = muse_metrics.privleak(summary["auc"], retrain)
-    summary["warning"] = warning(summary, sorted(models.glob(f"full/target-seed*/eval/{FOLDER}/summary.json")))
+    summary["warning"] = warning(
+        summary, sorted(models.glob(f"full/target-seed*/eval/{FOLDER}/summary.json"))
+    )
     write_json(folder / "summary.json", summary)
     return summary
 
 
 def auc_of(folder: Path, mode: str) -> float | None:
     """AUC of one evaluated model; None where it has no likelihoods."""
-    sides = [[row.get("logprobs") for row in read_json(folder / f"privleak_{name}.json")["rows"]] for name in ("forget", "holdout")]
+    sides = [
+        [row.get("logprobs") for row in read_json(folder / f"privleak_{name}.json")["rows"]]
+        for name in ("forget", "holdout")
+    ]
     return None if None in (sides[0][0], sides[1][0]) else muse_metrics.auc(*sides, mode)
 
 
 def warning(summary: dict, targets: list[Path]) -> str | None:
-    """Why a target does not look trained, or a reference not untrained on the forget set; None where all is well."""
+    """Why a target does not look trained, or a reference not untrained on the forget set; None
+    where all is well."""
     problems = []
     if summary["objective"] == "target":
-        problems = [f"{name} of the target is {summary[name]:.2f}, below {LEARNT}" for name in NEW_TOKENS if summary[name] < LEARNT]
+        problems = [
+            f"{name} of the target is {summary[name]:.2f}, below {LEARNT}"
+            for name in NEW_TOKENS
+            if summary[name] < LEARNT
+        ]
     if summary["objective"] == "reference":
-        problems = [f"knowmem_r of the reference is {summary['knowmem_r']:.2f}, below {LEARNT}"] if summary["knowmem_r"] < LEARNT else []
+        problems = (
+            [f"knowmem_r of the reference is {summary['knowmem_r']:.2f}, below {LEARNT}"]
+            if summary["knowmem_r"] < LEARNT
+            else []
+        )
         known = read_json(targets[0])["verbmem"] if targets else None
         if known is not None and summary["verbmem"] > known / 2:
-            problems.append(f"verbmem of the reference is {summary['verbmem']:.2f}, above half the target's {known:.2f}")
+            problems.append(
+                f"verbmem of the reference is {summary['verbmem']:.2f}, above half the target's {known:.2f}"
+            )
     return "; ".join(problems) or None
 
 
 @dataclass(frozen=True)
 class Work:
-    """One model to evaluate: where its results go, the words that name its row, and what opens it."""
+    """One model to evaluate: where its results go, the words that name its row, and what opens
+    it."""
 
     folder: Path
     about: dict
@@ -176,29 +273,49 @@ class Work:
 
 
 def work_of_run(run: Run, args: MuseFlags) -> Work:
-    config, result = run.config, run.result
-    about = {"benchmark": config["place"]} | {name: config[name] for name in ("model", "split", "objective", "tuner", "variant", "seed")}
-    about |= {"run": str(run.path)} | {name: result.get(name) for name in ("trainable_params", "train_seconds")}
+    config = run.config
+    result = run.result
+    about = {"benchmark": config["place"]} | {
+        name: config[name] for name in ("model", "split", "objective", "tuner", "variant", "seed")
+    }
+    about |= {"run": str(run.path)} | {
+        name: result.get(name) for name in ("trainable_params", "train_seconds")
+    }
     return Work(run.path / "eval" / FOLDER, about, lambda: opened(run, args))
 
 
 def work_of_stack(stack: Path, args: MuseFlags, where: str) -> list[Work]:
-    """The stack as it stood after the request `args.split`; none where that request is not in it."""
+    """The stack as it stood after the request `args.split`; none where that request is not in
+    it."""
     rows = read_json(stack / "requests.json")["requests"]
     names = [row["name"] for row in rows]
     if args.split not in names:
         return []
     active = names[: names.index(args.split) + 1]
     objective, tuner, *variant = stack.name.rpartition("-")[0].split("-")
-    about = {"benchmark": where, "model": args.model, "split": args.split, "objective": objective, "tuner": tuner, "variant": "-".join([*variant, "stack"])}
-    about |= {"seed": int(stack.name.rpartition("-seed")[2]), "run": str(stack), "trainable_params": sum(row["parameters"] for row in rows[: len(active)])}
+    about = {
+        "benchmark": where,
+        "model": args.model,
+        "split": args.split,
+        "objective": objective,
+        "tuner": tuner,
+        "variant": "-".join([*variant, "stack"]),
+    }
+    about |= {
+        "seed": int(stack.name.rpartition("-seed")[2]),
+        "run": str(stack),
+        "trainable_params": sum(row["parameters"] for row in rows[: len(active)]),
+    }
     about["train_seconds"] = sum(row["train_seconds"] or 0 for row in rows[: len(active)])
 
     def opening() -> Subject:
         subject = opened(Run(stack), args)
         subject.attached.chosen = list(range(len(active)))
         speak = subject.generate
-        subject.generate = lambda *asked: (speak(*asked)[0], None)  # the gates of several requests are no one model's
+        subject.generate = lambda *asked: (
+            speak(*asked)[0],
+            None,
+        )  # the gates of several requests are no one model's
         return subject
 
     return [Work(stack / "eval" / f"{FOLDER}-{args.split}", about, opening)]
@@ -213,11 +330,21 @@ def read(argv: list[str] | None):
 
 def command(argv: list[str] | None) -> None:
     args, _, plain = read(argv)
-    source, where, done, problems = source_of(args), place(args, plain), [], {}
+    source = source_of(args)
+    where = place(args, plain)
+    done = []
+    problems = {}
     source.evaluation_sets(args.split)  # bad data stop the command before a model is loaded
     model = model_path(args.runs, where, args.model)
-    stacks = [] if args.only else sorted(path.parent for path in model.glob("sequential/*/*/requests.json"))
-    listed = [(run.path, lambda run=run: [work_of_run(run, args)]) for run in cell_runs(args, where, source.retain_for(args.split))]
+    stacks = (
+        []
+        if args.only
+        else sorted(path.parent for path in model.glob("sequential/*/*/requests.json"))
+    )
+    listed = [
+        (run.path, lambda run=run: [work_of_run(run, args)])
+        for run in cell_runs(args, where, source.retain_for(args.split))
+    ]
     listed += [(stack, lambda stack=stack: work_of_stack(stack, args, where)) for stack in stacks]
     for path, works in listed:
         try:
@@ -225,9 +352,13 @@ def command(argv: list[str] | None) -> None:
                 evaluate(work.folder, work.about, work.opening, source, args)
                 done.append(work)
         except (ValueError, OSError, KeyError) as error:
-            problems[str(path)] = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            problems[str(path)] = (
+                str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            )
             print(f"{path}: not evaluated", flush=True)
-    for work in done:  # only now: the reference's and the target's rows are what others are compared with
+    for (
+        work
+    ) in done:  # only now: the reference's and the target's rows are what others are compared with
         write_summary(work.folder, work.about, args.muse_mode, model)
     if problems:
         raise ValueError("; ".join(f"{path}: {problem}" for path, problem in problems.items()))

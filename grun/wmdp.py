@@ -1,11 +1,18 @@
-"""GRUN on corpora: plain texts are cut in two, the gate and the edit sit at the cut, and the losses read what follows.
+"""GRUN on corpora: plain texts are cut in two, the gate and the edit sit at the cut, and the losses
+read what follows.
 
-    python -m grun.train --benchmark wmdp --objective gated_rmu                  around RMU; also gated_rmu_kl, gated_npo_kl, gated_npo_grad_diff
-    python -m grun.train --benchmark wmdp --model llama3.1-8b --forget_loss_type gated_rmu --forget_corpora bio-forget-corpus,cyber-forget-corpus
+python -m grun.train --benchmark wmdp --objective gated_rmu                  around RMU; also
+                                                                             gated_rmu_kl,
+                                                                             gated_npo_kl,
+                                                                             gated_npo_grad_diff
+python -m grun.train --benchmark wmdp --model llama3.1-8b --forget_loss_type gated_rmu
+--forget_corpora bio-forget-corpus,cyber-forget-corpus
 
-    loss = omega (w_f F + w_r R) + lambda_g L_gate;   p = int(.8 n) of n tokens, the edit at token p - 1, M = {t >= p}    (spec 4.3)
-    rmu       F = mean over M (--steer_edit: and p - 1) and d of (H - s u)^2,  R = mean over M and d of (H - H_frozen)^2,  H the output of block --rmu_layer
-    rmu_kl    R = KL(p_frozen || p) on retain texts;   npo_kl: F of NPO;   npo: F of NPO, R = CE_tok
+loss = omega (w_f F + w_r R) + lambda_g L_gate;   p = int(.8 n) of n tokens, the edit at token p -
+                                                  1, M = {t >= p}    (spec 4.3)
+rmu       F = mean over M (--steer_edit: and p - 1) and d of (H - s u)^2,  R = mean over M and d of
+          (H - H_frozen)^2,  H the output of block --rmu_layer
+rmu_kl    R = KL(p_frozen || p) on retain texts;   npo_kl: F of NPO;   npo: F of NPO, R = CE_tok
 """
 
 from dataclasses import dataclass, replace
@@ -13,19 +20,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grun.engine import CachedEngine
-from grun.tuner import GrunTuner
-from unlearn.batches import Batch, Said, pad
-from unlearn.corpora import LINES, corpus
-from unlearn.flags import flag
-from unlearn.models import hidden_size
-from unlearn.objectives import npo, retain_kl, retain_nll
-from unlearn.pairing import Item, Pairs
-from unlearn.prompts import Encoded
-from unlearn.steering import control_vectors, seen_at
+from grun.engines.cached import CachedEngine
+from grun.engines.pyvene import GrunTuner
+from unlearn.benchmarks.corpora import LINES, corpus
+from unlearn.config.flags import flag
+from unlearn.language_model.batches import Batch, Said, pad
+from unlearn.language_model.hidden_states import seen_at
+from unlearn.language_model.models import hidden_size
+from unlearn.language_model.prompts import Encoded
+from unlearn.training.objectives import npo, retain_kl, retain_nll
+from unlearn.training.sampler import Item, Pairs
+from unlearn.training.steering import control_vectors
 
 OBJECTIVES = {"rmu": "states", "rmu_kl": "kl", "npo_kl": "kl", "npo": "nll"}  # -> their retain term
-NAMES = {"gated_rmu": "rmu", "gated_rmu_kl": "rmu_kl", "gated_npo_kl": "npo_kl", "gated_npo_grad_diff": "npo", "npo_grad_diff": "npo"}
+NAMES = {
+    "gated_rmu": "rmu",
+    "gated_rmu_kl": "rmu_kl",
+    "gated_npo_kl": "npo_kl",
+    "gated_npo_grad_diff": "npo",
+    "npo_grad_diff": "npo",
+}
 CUT = 0.8
 PER_TOPIC = 1000  # texts of each topic, a shorter corpus over again: upstream's (spec 1.5)
 
@@ -34,31 +48,54 @@ PER_TOPIC = 1000  # texts of each topic, a shorter corpus over again: upstream's
 class CorpusFlags:
     """What GRUN on corpora can be told besides."""
 
-    forget_corpora: list[str] = flag(["bio-forget-corpus", "cyber-forget-corpus"], "what to forget, one corpus a topic (unlearn/corpora.py)", role="key")
+    forget_corpora: list[str] = flag(
+        ["bio-forget-corpus", "cyber-forget-corpus"],
+        "what to forget, one corpus a topic (unlearn/benchmarks/corpora.py)",
+        role="key",
+    )
     retain_corpora: list[str] = flag(["wikitext"], "what to keep; as upstream, the first alone")
     per_topic: int = flag(PER_TOPIC, "texts of each topic, a shorter corpus over again")
     min_len: int = flag(0, "characters that a text must exceed")
     corpus_lines: str = flag("parsed", "parsed: the field text; raw: whole lines")
-    rmu_layer: int | None = flag(None, "the block whose output is steered; above every edited one (default: the last)")
-    rmu_index: str = flag("block", "block: the output of that block; hidden_states: its input, as upstream")
-    steer_edit: bool = flag(False, "rmu: M holds the edited token too, the one that a question's answer is read from; upstream's does not")
+    rmu_layer: int | None = flag(
+        None, "the block whose output is steered; above every edited one (default: the last)"
+    )
+    rmu_index: str = flag(
+        "block", "block: the output of that block; hidden_states: its input, as upstream"
+    )
+    steer_edit: bool = flag(
+        False,
+        "rmu: M holds the edited token too, the one that a question's answer is read from; upstream's does not",
+    )
     steering_coeff: float = flag(6.5, "length of the control vector")
     reft_class: str | None = flag(None, "upstream's word for the gate: gated_linear")
 
     def check_corpora(self) -> None:
         """Raises `ValueError` on impossible choices."""
-        for name, allowed in (("rmu_index", ("block", "hidden_states")), ("corpus_lines", LINES), ("reft_class", (None, "gated_linear"))):
+        for name, allowed in (
+            ("rmu_index", ("block", "hidden_states")),
+            ("corpus_lines", LINES),
+            ("reft_class", (None, "gated_linear")),
+        ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(map(str, allowed))}")
+                raise ValueError(
+                    f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(map(str, allowed))}"
+                )
         if self.per_topic < 1:
             raise ValueError(f"--per_topic {self.per_topic}: must be at least 1")
 
     def measured(self, layers: list[int], depth: int) -> int:
-        """The block whose output is steered. Raises `ValueError` where an edit could not reach it (spec 4.3)."""
+        """The block whose output is steered. Raises `ValueError` where an edit could not reach it
+        (spec 4.3)."""
         layer = depth - 1 if self.rmu_layer is None else self.rmu_layer
         if not 0 < layer < depth:
             raise ValueError(f"--rmu_layer {layer} is outside this model's 1..{depth - 1}")
-        if self.rmu_index == "block" and not self.steer_edit and self.objective.startswith("rmu") and layers[-1] >= layer:
+        if (
+            self.rmu_index == "block"
+            and not self.steer_edit
+            and self.objective.startswith("rmu")
+            and layers[-1] >= layer
+        ):
             raise ValueError(
                 f"--layers {layers[-1]} is not below the steered block {layer}: what it adds to the last prompt token cannot reach the tokens after it "
                 "there, so it would stay as it was drawn; edit lower layers, or pass --steer_edit, or --rmu_index hidden_states to do as upstream"
@@ -67,15 +104,21 @@ class CorpusFlags:
 
 
 def cut(ids: list[int]) -> Encoded:
-    """A text of n tokens: the prompt is its first int(.8 n), the last of which is edited; the rest is scored, without EOS."""
+    """A text of n tokens: the prompt is its first int(.8 n), the last of which is edited; the rest
+    is scored, without EOS."""
     return Encoded(ids, max(1, int(CUT * len(ids))))
 
 
 def pairs_of(args, tokenizer) -> Pairs:
-    """The run's batches: per_topic texts of every topic in the order of the flags, and the first retain corpus."""
+    """The run's batches: per_topic texts of every topic in the order of the flags, and the first
+    retain corpus."""
 
     def encoded(name: str, most: int | None = None) -> list[Encoded]:
-        ids = tokenizer(corpus(name, args, args.min_len, args.corpus_lines)[:most], truncation=True, max_length=args.max_length)["input_ids"]
+        ids = tokenizer(
+            corpus(name, args, args.min_len, args.corpus_lines)[:most],
+            truncation=True,
+            max_length=args.max_length,
+        )["input_ids"]
         found = [cut(own) for own in ids if len(own) > 1]
         if not found:
             raise ValueError(f"the corpus {name} has no text of two tokens or more")
@@ -87,19 +130,32 @@ def pairs_of(args, tokenizer) -> Pairs:
 
 
 class CorpusLosses:
-    """Call it with (part, whole, step), as `unlearn.loop.train` does."""
+    """Call it with (part, whole, step), as `unlearn.training.loop.train` does."""
 
     def __init__(self, args, tuner: GrunTuner, layer: int, pad_id: int, warmup: float = 0.0):
         """layer: the block whose output rmu steers."""
-        self.args, self.tuner, self.layer, self.pad_id, self.warmup = args, tuner, layer, pad_id, warmup
-        self.steers, self.retain = args.objective.startswith("rmu"), args.retain_loss
-        self.goal = args.steering_coeff * control_vectors(hidden_size(tuner.model), 1, args.seed)[0].to(tuner.device)
+        self.args = args
+        self.tuner = tuner
+        self.layer = layer
+        self.pad_id = pad_id
+        self.warmup = warmup
+        self.steers = args.objective.startswith("rmu")
+        self.retain = args.retain_loss
+        self.goal = args.steering_coeff * control_vectors(hidden_size(tuner.model), 1, args.seed)[
+            0
+        ].to(tuner.device)
 
     def __call__(self, part: list[Item], whole: list[Item], step: int) -> dict[str, Tensor]:
-        args, everything = self.args, {name: self.encode(whole, name) for name in ("forget", "retain")}
-        batches = {name: pad(self.encode(part, name), self.pad_id, self.tuner.device) for name in everything}
+        args = self.args
+        everything = {name: self.encode(whole, name) for name in ("forget", "retain")}
+        batches = {
+            name: pad(self.encode(part, name), self.pad_id, self.tuner.device)
+            for name in everything
+        }
         with seen_at(self.tuner.model, self.layer) as seen:
-            said = {name: own.part_of(everything[name]) for name, own in self.tuner.say(batches).items()}
+            said = {
+                name: own.part_of(everything[name]) for name, own in self.tuner.say(batches).items()
+            }
         states = self.aligned(seen, batches) if self.steers else {}
         if self.steers:
             forget = self.error(states["forget"], self.goal, batches["forget"], whole, "forget")
@@ -107,27 +163,51 @@ class CorpusLosses:
             frozen = self.tuner.say_frozen(batches["forget"]).nll_sum
             forget = npo(replace(said["forget"], reference_nll=frozen), beta=args.beta)
         retain = self.retain_term(said["retain"], states.get("retain"), batches["retain"], whole)
-        forget, retain, own = args.forget_weight * forget, args.retain_weight * retain, self.tuner.own_terms(said)
+        forget = args.forget_weight * forget
+        retain = args.retain_weight * retain
+        own = self.tuner.own_terms(said)
         omega = min(step / self.warmup, 1.0) if self.warmup else 1.0
-        return {"loss": omega * (forget + retain) + sum(own.values()), "forget": forget, "retain": retain} | own
+        return {
+            "loss": omega * (forget + retain) + sum(own.values()),
+            "forget": forget,
+            "retain": retain,
+        } | own
 
     def encode(self, items: list[Item], name: str) -> list[Encoded]:
-        """The texts of one side; where states are read, with one more id, since a model is run on all tokens but the last."""
+        """The texts of one side; where states are read, with one more id, since a model is run on
+        all tokens but the last."""
         own = [getattr(item, name) for item in items]
         if name == "retain" and self.retain == "kl" and self.args.kl_mask == "all":
             return [replace(e, scored_from=1) for e in own]
         return [replace(e, ids=[*e.ids, e.ids[-1]]) for e in own] if self.steers else own
 
     def aligned(self, seen: list[Tensor], batches: dict[str, Batch]) -> dict[str, Tensor]:
-        """[N, d] of each batch: the states at the N positions whose logits are returned, the edited token and those after it."""
-        if isinstance(self.tuner.engine, CachedEngine):  # the last pass is over exactly these, packed; any before it filled the cache
-            return dict(zip(batches, seen[-1][0].split([len(batch.rows) for batch in batches.values()]), strict=True))
-        return {name: own[batch.rows, batch.columns - 1] for (name, batch), own in zip(batches.items(), seen, strict=True)}
+        """[N, d] of each batch: the states at the N positions whose logits are returned, the edited
+        token and those after it."""
+        if isinstance(
+            self.tuner.engine, CachedEngine
+        ):  # the last pass is over exactly these, packed; any before it filled the cache
+            return dict(
+                zip(
+                    batches,
+                    seen[-1][0].split([len(batch.rows) for batch in batches.values()]),
+                    strict=True,
+                )
+            )
+        return {
+            name: own[batch.rows, batch.columns - 1]
+            for (name, batch), own in zip(batches.items(), seen, strict=True)
+        }
 
-    def error(self, h: Tensor, target: Tensor, batch: Batch, whole: list[Item], name: str) -> Tensor:
-        """Mean over M and d of (h - target)^2, in float32, by the counts of the whole batch; the edited token itself is in M on demand alone."""
+    def error(
+        self, h: Tensor, target: Tensor, batch: Batch, whole: list[Item], name: str
+    ) -> Tensor:
+        """Mean over M and d of (h - target)^2, in float32, by the counts of the whole batch; the
+        edited token itself is in M on demand alone."""
         edited = int(self.args.steer_edit)
-        counted = torch.cat([batch.rows.new_zeros(1).bool(), batch.rows[1:] == batch.rows[:-1]]) | bool(edited)
+        counted = torch.cat(
+            [batch.rows.new_zeros(1).bool(), batch.rows[1:] == batch.rows[:-1]]
+        ) | bool(edited)
         count = sum(len(e.ids) - e.prompt + edited for e in (getattr(item, name) for item in whole))
         return ((h.float() - target.float()).pow(2).mean(-1) * counted).sum() / count
 
@@ -135,7 +215,16 @@ class CorpusLosses:
         if self.retain == "states":
             with torch.no_grad(), seen_at(self.tuner.model, self.layer) as seen:
                 self.tuner.say_frozen(batch)
-            return self.error(h, self.aligned(seen, {"retain": batch})["retain"], batch, whole, "retain")
+            return self.error(
+                h, self.aligned(seen, {"retain": batch})["retain"], batch, whole, "retain"
+            )
         if self.retain == "kl":
-            return retain_kl(replace(said, reference_logits=self.tuner.say_frozen(batch).logits), self.args.kl_reduction)
-        return retain_nll(said, self.args.retain_reduction) if self.retain == "nll" else said.logits.new_zeros(())
+            return retain_kl(
+                replace(said, reference_logits=self.tuner.say_frozen(batch).logits),
+                self.args.kl_reduction,
+            )
+        return (
+            retain_nll(said, self.args.retain_reduction)
+            if self.retain == "nll"
+            else said.logits.new_zeros(())
+        )

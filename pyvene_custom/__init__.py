@@ -1,9 +1,11 @@
-"""A thin gate-aware fork of the installed pyvene: its public names, our IntervenableModel, GRUN's interventions.
+"""A thin gate-aware fork of the installed pyvene: its public names, our IntervenableModel, GRUN's
+interventions.
 
-    import pyvene_custom as pv
-    edits = {layer: pv.GatedLoreftIntervention(base.config.hidden_size, 4) for layer in (4, 5, 6)}
-    model = pv.IntervenableModel(pv.gated_config(base, edits), base)
-    _, out = model({"input_ids": ids}, unit_locations=model.locations(prompts - 1));  out.logits, model.gates
+import pyvene_custom as pv
+edits = {layer: pv.GatedLoreftIntervention(base.config.hidden_size, 4) for layer in (4, 5, 6)}
+model = pv.IntervenableModel(pv.gated_config(base, edits), base)
+_, out = model({"input_ids": ids}, unit_locations=model.locations(prompts - 1));  out.logits,
+                                                                                  model.gates
 """
 
 import contextlib

@@ -1,13 +1,18 @@
-"""RMU's loss, at the output H of one decoder block (arXiv 2403.03218, section 4; adaptive: arXiv 2408.06223, section 5):
+"""RMU's loss, at the output H of one decoder block (arXiv 2403.03218, section 4; adaptive: arXiv
+2408.06223, section 5):
 
     loss = mean_b MSE(H(x_f), c_k kappa_k) + alpha_k mean_b MSE(H(x_r), H_frozen(x_r))
 
-k is the topic of the batch, c_k = s_k u_k its control vector (unlearn/steering.py), MSE the mean over valid tokens and the d numbers of each.
+k is the topic of the batch, c_k = s_k u_k its control vector
+(unlearn/language_model/hidden_states.py), MSE the mean over valid tokens and the d numbers of each.
 
     kappa    none                   1: RMU
-             first_batch            scale * mean_b mean_t |H_frozen(x_f)| over the first batch of topic k, a constant from then on
-             first_batch_updated    the same of the model under training, as upstream's code: after k - 1 updates
-             per_sample             scale * mean_t |H_frozen(x_f)| of each text, as the paper writes it
+             first_batch            scale * mean_b mean_t |H_frozen(x_f)| over the first batch of
+                                    topic k, a constant from then on
+             first_batch_updated    the same of the model under training, as upstream's code: after
+                                    k - 1 updates
+             per_sample             scale * mean_t |H_frozen(x_f)| of each text, as the paper writes
+                                    it
              per_token              scale * |H_frozen(x_f)| of each token
 """
 
@@ -18,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from rmu.parameters import Originals
-from unlearn.steering import padded, per_sample, squared_error, states
+from unlearn.language_model.hidden_states import padded, states
+from unlearn.training.steering import per_sample, squared_error
 
 ADAPTIVE = ("none", "first_batch", "first_batch_updated", "per_sample", "per_token")
 
@@ -34,8 +40,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Texts:
-    """Padded texts. ids [B, T]; mask [B, T] bool: tokens; counted [B, T] bool: those whose norms count, all but BOS, whose state is huge in many
-    models and the same in every text."""
+    """Padded texts. ids [B, T]; mask [B, T] bool: tokens; counted [B, T] bool: those whose norms
+    count, all but BOS, whose state is huge in many models and the same in every text."""
 
     ids: Tensor
     mask: Tensor
@@ -44,7 +50,8 @@ class Texts:
 
 @dataclass(frozen=True)
 class Corpora:
-    """Token ids of every topic's texts, in order. Step i takes topic k = i mod K, and batch i // K of its forget and its retain texts."""
+    """Token ids of every topic's texts, in order. Step i takes topic k = i mod K, and batch i // K
+    of its forget and its retain texts."""
 
     forget: list[list[tuple[int, ...]]]
     retain: list[list[tuple[int, ...]]]
@@ -53,18 +60,23 @@ class Corpora:
     @property
     def steps(self) -> int:
         """As many as there are whole batches of every topic."""
-        return len(self.forget) * min(len(texts) // self.batch for texts in (*self.forget, *self.retain))
+        return len(self.forget) * min(
+            len(texts) // self.batch for texts in (*self.forget, *self.retain)
+        )
 
     def items(self, step: int) -> list[Pair]:
         number, k = divmod(step, len(self.forget))
         place = slice(number * self.batch, (number + 1) * self.batch)
-        return [Pair(k, f, r) for f, r in zip(self.forget[k][place], self.retain[k][place], strict=True)]
+        return [
+            Pair(k, f, r) for f, r in zip(self.forget[k][place], self.retain[k][place], strict=True)
+        ]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The choices that the loss is made of. alpha, steering: one number a topic; mask: tokens in the MSE, `valid` or `none` (padding too, as
-    upstream); bos: whether norms count the BOS token, `exclude` or `include`; told: also return norms and cosines."""
+    """The choices that the loss is made of. alpha, steering: one number a topic; mask: tokens in
+    the MSE, `valid` or `none` (padding too, as upstream); bos: whether norms count the BOS token,
+    `exclude` or `include`; told: also return norms and cosines."""
 
     layer: int
     alpha: list[float]
@@ -77,34 +89,62 @@ class Rule:
 
 
 class Rmu:
-    """Call it with (part, whole, step), as `unlearn.loop.train` does. `state`: kappa_k of every topic seen so far."""
+    """Call it with (part, whole, step), as `unlearn.training.loop.train` does. `state`: kappa_k of
+    every topic seen so far."""
 
-    def __init__(self, model: nn.Module, originals: Originals, controls: Tensor, rule: Rule, pad_id: int, bos_id: int | None):
+    def __init__(
+        self,
+        model: nn.Module,
+        originals: Originals,
+        controls: Tensor,
+        rule: Rule,
+        pad_id: int,
+        bos_id: int | None,
+    ):
         """controls [K, d]: u_k."""
-        self.model, self.originals, self.rule = model, originals, rule
+        self.model = model
+        self.originals = originals
+        self.rule = rule
         self.controls = controls.to(next(model.parameters()).device)
-        self.pad_id, self.bos_id = pad_id, bos_id
+        self.pad_id = pad_id
+        self.bos_id = bos_id
         self.state: dict[str, float] = {}
-        self.kept: tuple[Tensor, Tensor] | None = None  # frozen states of the last retain batch: with one retain corpus, topics share it
+        self.kept: tuple[Tensor, Tensor] | None = (
+            None  # frozen states of the last retain batch: with one retain corpus, topics share it
+        )
 
     def __call__(self, part: list[Pair], whole: list[Pair], step: int) -> dict[str, Tensor]:
-        rule, topic = self.rule, whole[0].topic
+        rule = self.rule
+        topic = whole[0].topic
         forget, retain = (self.texts(name, part, whole) for name in ("forget", "retain"))
         self.know_kappa(topic, whole)
         frozen_retain = self.frozen_retain(retain)
-        frozen_forget = self.frozen(forget) if rule.told or rule.adaptive.startswith("per_") else None
-        target = rule.steering[topic] * self.kappa(topic, forget, frozen_forget) * self.controls[topic]
-        h_forget, h_retain = self.run(forget), self.run(retain)
+        frozen_forget = (
+            self.frozen(forget) if rule.told or rule.adaptive.startswith("per_") else None
+        )
+        target = (
+            rule.steering[topic] * self.kappa(topic, forget, frozen_forget) * self.controls[topic]
+        )
+        h_forget = self.run(forget)
+        h_retain = self.run(retain)
         moved = squared_error(h_forget, target, forget.mask, rule.mask).sum() / len(whole)
-        strayed = rule.alpha[topic] * squared_error(h_retain, frozen_retain, retain.mask, rule.mask).sum() / len(whole)
+        strayed = (
+            rule.alpha[topic]
+            * squared_error(h_retain, frozen_retain, retain.mask, rule.mask).sum()
+            / len(whole)
+        )
         parts = {"loss": moved + strayed, "forget": moved, "retain": strayed}
         if rule.told:
-            parts |= told("forget", h_forget, frozen_forget, forget, len(whole)) | told("retain", h_retain, frozen_retain, retain, len(whole))
+            parts |= told("forget", h_forget, frozen_forget, forget, len(whole)) | told(
+                "retain", h_retain, frozen_retain, retain, len(whole)
+            )
         return parts
 
     def texts(self, name: str, part: list[Pair], whole: list[Pair]) -> Texts:
-        """The forget or the retain texts of a part; where padding counts, as wide as those of the whole batch."""
-        own, width = [list(getattr(pair, name)) for pair in part], max(len(getattr(pair, name)) for pair in whole) if self.rule.mask == "none" else 0
+        """The forget or the retain texts of a part; where padding counts, as wide as those of the
+        whole batch."""
+        own = [list(getattr(pair, name)) for pair in part]
+        width = max(len(getattr(pair, name)) for pair in whole) if self.rule.mask == "none" else 0
         ids, mask = padded(own, self.pad_id, self.controls.device, width)
         counted = mask.clone()
         if self.rule.bos == "exclude" and self.bos_id is not None:
@@ -126,14 +166,19 @@ class Rmu:
         return self.kept[1]
 
     def know_kappa(self, topic: int, whole: list[Pair]) -> None:
-        """kappa_k of the rules that take it once, on the first visit of topic k; every process takes it of the whole batch."""
+        """kappa_k of the rules that take it once, on the first visit of topic k; every process
+        takes it of the whole batch."""
         name = f"kappa_{topic}"
         if self.rule.adaptive.startswith("first_batch") and name not in self.state:
             norms = []
             for pair in whole:  # one by one: the whole batch may not fit where micro-batches do
                 texts = self.texts("forget", [pair], [pair])
                 with torch.no_grad():
-                    h = self.frozen(texts) if self.rule.adaptive == "first_batch" else self.run(texts)
+                    h = (
+                        self.frozen(texts)
+                        if self.rule.adaptive == "first_batch"
+                        else self.run(texts)
+                    )
                 norms.append(per_sample(h.float().norm(dim=-1), texts.counted))
             self.state[name] = self.rule.scale * float(torch.cat(norms).mean())
 
@@ -144,13 +189,25 @@ class Rmu:
         if self.rule.adaptive.startswith("first_batch"):
             return self.state[f"kappa_{topic}"]
         norms = frozen.float().norm(dim=-1)
-        return self.rule.scale * (norms[..., None] if self.rule.adaptive == "per_token" else per_sample(norms, texts.counted)[:, None, None])
+        return self.rule.scale * (
+            norms[..., None]
+            if self.rule.adaptive == "per_token"
+            else per_sample(norms, texts.counted)[:, None, None]
+        )
 
 
 @torch.no_grad()
 def told(name: str, h: Tensor, frozen: Tensor, texts: Texts, size: int) -> dict[str, Tensor]:
-    """What --verbose logs, means over samples: norm of the updated and of the frozen states, cosine between them."""
-    h, frozen = h.float(), frozen.float()
-    values = {"norm": (h.norm(dim=-1), texts.counted), "frozen_norm": (frozen.norm(dim=-1), texts.counted)}
+    """What --verbose logs, means over samples: norm of the updated and of the frozen states, cosine
+    between them."""
+    h = h.float()
+    frozen = frozen.float()
+    values = {
+        "norm": (h.norm(dim=-1), texts.counted),
+        "frozen_norm": (frozen.norm(dim=-1), texts.counted),
+    }
     values |= {"cosine": (cosine_similarity(h, frozen, dim=-1), texts.mask)}
-    return {f"{name}_{key}": per_sample(value, where).sum() / size for key, (value, where) in values.items()}
+    return {
+        f"{name}_{key}": per_sample(value, where).sum() / size
+        for key, (value, where) in values.items()
+    }

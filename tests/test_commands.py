@@ -1,6 +1,8 @@
-"""The real commands at toy size: the whole path from nothing to the table, ablations, resumption, and every kind of bad input."""
+"""The real commands at toy size: the whole path from nothing to the table, ablations, resumption,
+and every kind of bad input."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,15 +12,15 @@ import torch
 from safetensors.torch import load_file
 
 from eval import run as eval_run
-from eval import tables
+from eval.report import tables
 from grun import train as grun_train
-from unlearn import finetune
-from unlearn.flags import main
-from unlearn.runs import Run
+from unlearn.config.flags import main
+from unlearn.config.run_directory import Run
+from unlearn.training import finetune
 
 DATA = ["--authors", "10", "--heldout", "2"]
 TINY = [*DATA, "--steps", "4", "--hidden", "32", "--depth", "4", "--batch", "8"]
-TOFU = Path(__file__).resolve().parents[2] / "shared" / "data" / "tofu"
+TOFU = Path(os.environ.get("TOFU_DIR", "not given"))
 PLACE = "authors,authors=10,heldout=2/tiny"
 
 
@@ -29,7 +31,10 @@ def toy(tmp_path_factory):
     finetune.command([*TINY, "--runs", str(runs)])
     finetune.command([*TINY, "--runs", str(runs), "--split", "retain90"])
     folder = runs / PLACE
-    for split in ("full", "retain90"):  # the default names, so that commands find them as they find full-sized ones
+    for split in (
+        "full",
+        "retain90",
+    ):  # the default names, so that commands find them as they find full-sized ones
         (made,) = (folder / split).iterdir()
         made.rename(folder / split / ("target-seed42" if split == "full" else "reference-seed42"))
     grun_train.command([*grun_flags(runs), "--objective", "gd"])
@@ -46,7 +51,8 @@ def only_run(runs, pattern):
 
 
 def test_from_nothing_to_the_table(toy, tmp_path, capsys):
-    """Every set is scored, the table has a row per method and the csv the promised columns; a second start computes nothing."""
+    """Every set is scored, the table has a row per method and the csv the promised columns; a
+    second start computes nothing."""
     runs = tmp_path / "runs"
     shutil.copytree(toy, runs)
     for objective in ("npo", "idk"):
@@ -56,13 +62,38 @@ def test_from_nothing_to_the_table(toy, tmp_path, capsys):
     evaluated = capsys.readouterr().out.count(": evaluated forget, retain, ")
     tables.command(["--runs", str(runs)])
     frame = pandas.read_csv(runs / "tables" / "tofu.csv")
-    assert list(frame.columns[:10]) == "benchmark,model,split,objective,tuner,variant,seeds,forget_rouge,forget_prob,forget_truth_ratio".split(",")
+    assert (
+        list(frame.columns[:10])
+        == "benchmark,model,split,objective,tuner,variant,seeds,forget_rouge,forget_prob,forget_truth_ratio".split(
+            ","
+        )
+    )
     assert {"target", "reference", "gd", "npo", "idk"} == set(frame.objective)
     assert set(frame[frame.objective.isin(["target", "reference"])].tuner) == {"-"}
-    numbers = frame[["retain_rouge", "heldout_rouge", "heldout_prob", "model_utility", "forget_quality", "trainable_params", "train_seconds"]]
+    numbers = frame[
+        [
+            "retain_rouge",
+            "heldout_rouge",
+            "heldout_prob",
+            "model_utility",
+            "forget_quality",
+            "trainable_params",
+            "train_seconds",
+        ]
+    ]
     assert numbers.notna().all().all()
-    assert frame.set_index("objective").heldout_gate_fpr.notna().to_dict() == {"target": False, "reference": False, "gd": True, "npo": True, "idk": True}
-    rows = json.loads((only_run(runs, "forget10/idk-grun*").path / "eval" / "forget10" / "forget.json").read_text())["rows"]
+    assert frame.set_index("objective").heldout_gate_fpr.notna().to_dict() == {
+        "target": False,
+        "reference": False,
+        "gd": True,
+        "npo": True,
+        "idk": True,
+    }
+    rows = json.loads(
+        (
+            only_run(runs, "forget10/idk-grun*").path / "eval" / "forget10" / "forget.json"
+        ).read_text()
+    )["rows"]
     assert len(rows) == 10 and len(rows[0]["gates"]) == 2 and len(rows[0]["perturbed_nll"]) == 5
     capsys.readouterr()
     eval_run.command([*DATA, "--runs", str(runs)])
@@ -78,34 +109,90 @@ def test_finished_is_skipped_aloud_and_an_ablation_has_its_own_directory(toy, ca
     assert "rank=8" in added and "gate=linear" in added
     config = only_run(toy, f"forget10/{added}").config
     assert config["flags"]["rank"] == {"value": 8, "origin": "flag"}
-    assert config["flags"]["gate_weight"]["origin"] == "recipe" and config["flags"]["pairing"]["origin"] == "default"
+    assert (
+        config["flags"]["gate_weight"]["origin"] == "recipe"
+        and config["flags"]["pairing"]["origin"] == "default"
+    )
 
 
 def test_official_flag_names(toy):
     """The official command line, word for word but for paths, is the same run as ours."""
-    official = ["--forget_loss_type", "gated_npo_grad_diff", "--gated", "--gate_func", "linear", "--tofu_split", "forget10", "--epoch", "40"]
-    official += ["--npo_coeff", "100", "--grad_diff_forget_weight", "1.0", "--retain_weight", "1", "--gate_weight", "10", "--warm_up_gate_step", "-1"]
-    official += ["--input_return_split", "retain90", "--template", "llama3", "--save_eval_steps", "50", "100"]
+    official = [
+        "--forget_loss_type",
+        "gated_npo_grad_diff",
+        "--gated",
+        "--gate_func",
+        "linear",
+        "--tofu_split",
+        "forget10",
+        "--epoch",
+        "40",
+    ]
+    official += [
+        "--npo_coeff",
+        "100",
+        "--grad_diff_forget_weight",
+        "1.0",
+        "--retain_weight",
+        "1",
+        "--gate_weight",
+        "10",
+        "--warm_up_gate_step",
+        "-1",
+    ]
+    official += [
+        "--input_return_split",
+        "retain90",
+        "--template",
+        "llama3",
+        "--save_eval_steps",
+        "50",
+        "100",
+    ]
     args, _, _ = grun_train.read(official)
-    assert (args.objective, args.gate, args.split, args.epochs, args.forget_weight) == ("npo", "linear", "forget10", 40, 100)
-    assert (args.retain_split, args.warmup_gate_steps, args.save_steps, args.tuner) == ("retain90", -1, [50, 100], "grun")
+    assert (args.objective, args.gate, args.split, args.epochs, args.forget_weight) == (
+        "npo",
+        "linear",
+        "forget10",
+        40,
+        100,
+    )
+    assert (args.retain_split, args.warmup_gate_steps, args.save_steps, args.tuner) == (
+        "retain90",
+        -1,
+        [50, 100],
+        "grun",
+    )
     ungated, _, _ = grun_train.read(["--forget_loss_type", "grad_diff"])
     assert (ungated.objective, ungated.gate, ungated.tuner) == ("gd", "none", "reft")
 
 
 @pytest.mark.parametrize("engine", ["pyvene", "cached"])
 def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch, engine):
-    """A GRUN run killed in its third step goes on from its checkpoint to the same adapter: byte for byte, or, where the cache is
-    filled in other company than before, to rounding."""
+    """A GRUN run killed in its third step goes on from its checkpoint to the same adapter: byte for
+    byte, or, where the cache is filled in other company than before, to rounding."""
     target = str(toy / PLACE / "full" / "target-seed42")
-    flags = ["--objective", "npo", "--checkpoint_every", "1", "--target", target, "--engine", engine]
+    flags = [
+        "--objective",
+        "npo",
+        "--checkpoint_every",
+        "1",
+        "--target",
+        target,
+        "--engine",
+        engine,
+    ]
     grun_train.command(grun_flags(tmp_path / "a", *flags))
     items = grun_train.pairs_of
 
     def killed(args, source):
         pairs = items(args, source)
         draw = pairs.items
-        object.__setattr__(pairs, "items", lambda step: draw(step) if step < 2 else (_ for _ in ()).throw(KeyboardInterrupt))
+        object.__setattr__(
+            pairs,
+            "items",
+            lambda step: draw(step) if step < 2 else (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         return pairs
 
     with monkeypatch.context() as patch:
@@ -115,7 +202,10 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch, eng
     broken = only_run(tmp_path / "b", "forget10/npo-*")
     assert not broken.done and broken.checkpoint.exists()
     grun_train.command(grun_flags(tmp_path / "b", *flags))
-    one, other = (only_run(tmp_path / name, "forget10/npo-*").path / "adapter" / "adapter.safetensors" for name in "ab")
+    one, other = (
+        only_run(tmp_path / name, "forget10/npo-*").path / "adapter" / "adapter.safetensors"
+        for name in "ab"
+    )
     if engine == "pyvene":
         assert one.read_bytes() == other.read_bytes()
     for name, value in load_file(one).items():
@@ -127,8 +217,14 @@ def test_engines_train_the_same(toy, tmp_path):
     """--engine cached and --engine pyvene log the same losses to 1e-4 relative at every step."""
     target = str(toy / PLACE / "full" / "target-seed42")
     for engine in ("cached", "pyvene"):
-        grun_train.command(grun_flags(tmp_path / engine, "--objective", "idkpo", "--engine", engine, "--target", target))
-    one, other = (only_run(tmp_path / engine, "forget10/idkpo-*").logged() for engine in ("cached", "pyvene"))
+        grun_train.command(
+            grun_flags(
+                tmp_path / engine, "--objective", "idkpo", "--engine", engine, "--target", target
+            )
+        )
+    one, other = (
+        only_run(tmp_path / engine, "forget10/idkpo-*").logged() for engine in ("cached", "pyvene")
+    )
     assert [r["loss"] for r in one] == pytest.approx([r["loss"] for r in other], rel=1e-4)
 
 
@@ -155,7 +251,20 @@ BAD = [
 def test_bad_input_is_one_line_and_exit_code_2(toy, tmp_path, capsys, more, message):
     """What came, what is allowed; nothing that was finished is touched."""
     words = [] if "tofu" in more else DATA
-    words = [*words, "--runs", str(tmp_path), "--layers", "1", "2", "--steps", "4", "--batch", "4", "--target", str(toy / PLACE / "full" / "target-seed42")]
+    words = [
+        *words,
+        "--runs",
+        str(tmp_path),
+        "--layers",
+        "1",
+        "2",
+        "--steps",
+        "4",
+        "--batch",
+        "4",
+        "--target",
+        str(toy / PLACE / "full" / "target-seed42"),
+    ]
     with pytest.raises(SystemExit) as stop:
         main(lambda _: grun_train.command([*words, *more]))
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -165,18 +274,58 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, tmp_path, capsys, more, mess
 def test_a_finished_run_survives_a_failing_overwrite(toy, capsys):
     kept = next(iter((toy / PLACE / "forget10").glob("gd-grun*")))
     with pytest.raises(ValueError, match="holds no model"):
-        grun_train.command([*grun_flags(toy), "--objective", "gd", "--overwrite", "--target", "runs/nothing"])
+        grun_train.command(
+            [*grun_flags(toy), "--objective", "gd", "--overwrite", "--target", "runs/nothing"]
+        )
     assert Run(kept).done and (kept / "adapter" / "adapter.safetensors").exists()
 
 
-@pytest.mark.skipif(not TOFU.exists(), reason="the real TOFU files are not here")
+@pytest.mark.skipif(not TOFU.exists(), reason="set TOFU_DIR to a folder of TOFU's files")
 def test_real_tofu_rows(tmp_path):
-    """40 of TOFU's authors, four held out: a toy target, GRUN on forget01, and a row of results per question."""
-    data = ["--benchmark", "tofu", "--data_dir", str(TOFU), "--authors", "40", "--heldout", "4", "--runs", str(tmp_path)]
+    """40 of TOFU's authors, four held out: a toy target, GRUN on forget01, and a row of results per
+    question."""
+    data = [
+        "--benchmark",
+        "tofu",
+        "--data_dir",
+        str(TOFU),
+        "--authors",
+        "40",
+        "--heldout",
+        "4",
+        "--runs",
+        str(tmp_path),
+    ]
     finetune.command([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
     (target,) = tmp_path.glob("tofu*/tiny/full/target*")
-    grun_train.command([*data, "--split", "forget01", "--objective", "idk", "--steps", "2", "--layers", "1", "2", "--target", str(target)])
+    grun_train.command(
+        [
+            *data,
+            "--split",
+            "forget01",
+            "--objective",
+            "idk",
+            "--steps",
+            "2",
+            "--layers",
+            "1",
+            "2",
+            "--target",
+            str(target),
+        ]
+    )
     (run,) = tmp_path.glob("tofu*/tiny/forget01/idk-grun*")
     eval_run.command([*data, "--split", "forget01", "--only", str(run), "--max_new_tokens", "4"])
-    rows = {path.stem: len(json.loads(path.read_text())["rows"]) for path in (run / "eval" / "forget01").glob("*.json") if path.stem != "summary"}
-    assert rows == {"forget": 40, "forget_paraphrased": 40, "retain": 320, "heldout": 80, "real_authors": 100, "world_facts": 117}
+    rows = {
+        path.stem: len(json.loads(path.read_text())["rows"])
+        for path in (run / "eval" / "forget01").glob("*.json")
+        if path.stem != "summary"
+    }
+    assert rows == {
+        "forget": 40,
+        "forget_paraphrased": 40,
+        "retain": 320,
+        "heldout": 80,
+        "real_authors": 100,
+        "world_facts": 117,
+    }

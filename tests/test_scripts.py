@@ -1,4 +1,5 @@
-"""The shell commands: what they print under DRY_RUN=1, and when scripts/setup.sh makes an environment."""
+"""The shell commands: what they print under DRY_RUN=1, and when scripts/setup.sh makes an
+environment."""
 
 import importlib.util
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = sorted(path.name for path in ROOT.glob("cmd_*.sh"))
 SCRIPTS = [*COMMANDS, "tests/run.sh", ".ci/run"]
 GRID = "BENCHMARK MODELS SPLITS SEEDS LOSSES REFERENCE ATTACKS DATA_DIR RUNS NPROC PY REQUIREMENTS DRY_RUN".split()
@@ -18,7 +19,9 @@ GRID = "BENCHMARK MODELS SPLITS SEEDS LOSSES REFERENCE ATTACKS DATA_DIR RUNS NPR
 def bash(*words, cwd="/", **variables):
     """Run bash without the grid variables of whoever runs the tests."""
     clean = {name: value for name, value in os.environ.items() if name not in GRID}
-    return subprocess.run(["bash", *map(str, words)], cwd=cwd, env=clean | variables, capture_output=True, text=True)
+    return subprocess.run(
+        ["bash", *map(str, words)], cwd=cwd, env=clean | variables, capture_output=True, text=True
+    )
 
 
 def dry(script, *flags, **variables) -> list[str]:
@@ -48,13 +51,17 @@ def test_header_tells_what_on_what_and_how_long(script):
 def test_dry_run_prints_real_modules_and_passes_flags_on(script):
     commands = dry(script, "--lr", "1e-3 x")
     assert all(command.startswith("python -m ") for command in commands)
-    assert any(r"--lr 1e-3\ x" in command for command in commands)  # quoted: one word stays one word
+    assert any(
+        r"--lr 1e-3\ x" in command for command in commands
+    )  # quoted: one word stays one word
     for module in {command.split()[2] for command in commands}:
         assert importlib.util.find_spec(module), f"{script} names {module}, which does not exist"
 
 
 def test_finetune_grid():
-    command = "python -m unlearn.finetune --benchmark authors --model tiny --split {} --seed {}"
+    command = (
+        "python -m unlearn.training.finetune --benchmark authors --model tiny --split {} --seed {}"
+    )
     assert dry("cmd_finetune.sh") == [command.format("full", 42)]
     cells = [(split, seed) for split in ("full", "retain99", "retain10") for seed in (1, 2)]
     several = dry("cmd_finetune.sh", REFERENCE="1", SPLITS="forget01 forget90", SEEDS="1 2")
@@ -67,7 +74,15 @@ def test_a_split_without_a_retain_split_is_an_error():
 
 
 def test_grun_grid_trains_then_evaluates():
-    commands = dry("cmd_grun.sh", "--rank", "8", MODELS="tiny big", LOSSES="gd idk", DATA_DIR="/some data", RUNS="else")
+    commands = dry(
+        "cmd_grun.sh",
+        "--rank",
+        "8",
+        MODELS="tiny big",
+        LOSSES="gd idk",
+        DATA_DIR="/some data",
+        RUNS="else",
+    )
     where = r"--data_dir /some\ data --runs else"
     cells = [f"--benchmark authors --model {model}" for model in ("tiny", "big")]
     assert commands == [
@@ -83,43 +98,89 @@ def test_grun_grid_trains_then_evaluates():
 
 def test_grun_makes_the_reference_first_when_asked():
     modules = [command.split()[2] for command in dry("cmd_grun.sh", REFERENCE="1", SEEDS="1 2")]
-    assert modules == ["unlearn.finetune"] * 2 + ["grun.train"] * 6 + ["eval.run", "eval.tables", "eval.plots", "eval.report"]
+    assert modules == ["unlearn.training.finetune"] * 2 + ["grun.train"] * 6 + [
+        "eval.run",
+        "eval.report.tables",
+        "eval.report.plots",
+        "eval.report.html",
+    ]
 
 
 def test_flags_about_data_reach_the_reference_the_controls_and_the_evaluation():
     """The rank is the tuner's alone; which authors there are, everybody has to know."""
     data = "--authors 12 --heldout=3"
-    made, kept, trained, evaluated, *_ = dry("cmd_grun.sh", "--authors", "12", "--rank", "2", "--heldout=3", REFERENCE="1", LOSSES="gd")
-    assert made.endswith(f"--split full --seed 42 {data}") and kept.endswith(f"--split retain90 --seed 42 {data}")
-    assert trained.endswith("--authors 12 --rank 2 --heldout=3") and evaluated.endswith(f"--split forget10 {data}")
-    trained, control, evaluated, *_ = dry("cmd_baseline.sh", "--lr", "1e-3", *data.split(), LOSSES="gd", TUNERS="full", CONTROLS="keyword")
-    assert trained.endswith(f"--lr 1e-3 {data}") and control.endswith(f"{data} --control keyword") and evaluated.endswith(f"--split forget10 {data}")
+    made, kept, trained, evaluated, *_ = dry(
+        "cmd_grun.sh", "--authors", "12", "--rank", "2", "--heldout=3", REFERENCE="1", LOSSES="gd"
+    )
+    assert made.endswith(f"--split full --seed 42 {data}") and kept.endswith(
+        f"--split retain90 --seed 42 {data}"
+    )
+    assert trained.endswith("--authors 12 --rank 2 --heldout=3") and evaluated.endswith(
+        f"--split forget10 {data}"
+    )
+    trained, control, evaluated, *_ = dry(
+        "cmd_baseline.sh",
+        "--lr",
+        "1e-3",
+        *data.split(),
+        LOSSES="gd",
+        TUNERS="full",
+        CONTROLS="keyword",
+    )
+    assert (
+        trained.endswith(f"--lr 1e-3 {data}")
+        and control.endswith(f"{data} --control keyword")
+        and evaluated.endswith(f"--split forget10 {data}")
+    )
 
 
 def test_several_processes_go_through_accelerate_for_training_only():
     commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
     assert "accelerate.commands.launch" in commands[0] and "--num_processes 3" in commands[0]
     assert " -m grun.train --benchmark authors" in commands[0]
-    assert [command.split()[2] for command in commands[1:]] == ["eval.run", "eval.tables", "eval.plots", "eval.report"]
+    assert [command.split()[2] for command in commands[1:]] == [
+        "eval.run",
+        "eval.report.tables",
+        "eval.report.plots",
+        "eval.report.html",
+    ]
 
 
 def test_muse_has_its_own_splits_evaluation_and_tables():
     cell = "--benchmark muse --model tiny"
-    evaluated = [f"python -m eval.muse {cell} --split forget", "python -m eval.muse_tables", "python -m eval.report"]
+    evaluated = [
+        f"python -m eval.muse {cell} --split forget",
+        "python -m eval.report.muse_tables",
+        "python -m eval.report.html",
+    ]
     assert dry("cmd_eval.sh", BENCHMARK="muse") == evaluated
     commands = dry("cmd_grun.sh", BENCHMARK="muse", REFERENCE="1", LOSSES="gd")
-    assert [c.split("--split ")[1].split()[0] for c in commands[:3]] == ["full", "retain", "forget"] and commands[3:] == evaluated
+    assert [c.split("--split ")[1].split()[0] for c in commands[:3]] == [
+        "full",
+        "retain",
+        "forget",
+    ] and commands[3:] == evaluated
     requests = {"BENCHMARK": "muse", "SEQUENTIAL": "forget_sust1 forget_sust2", "LOSSES": "gd"}
-    for script, module in (("cmd_baseline.sh", "baselines.sequential"), ("cmd_grun.sh", "grun.sequential")):
+    for script, module in (
+        ("cmd_baseline.sh", "baselines.sequential"),
+        ("cmd_grun.sh", "grun.sequential"),
+    ):
         commands = dry(script, **requests)
-        assert commands[0].startswith(f"python -m {module} --splits forget_sust1 forget_sust2 {cell}")
-        assert commands[1:] == [f"python -m eval.muse {cell} --split forget_sust{k}" for k in (1, 2)] + evaluated[1:]
+        assert commands[0].startswith(
+            f"python -m {module} --splits forget_sust1 forget_sust2 {cell}"
+        )
+        assert (
+            commands[1:]
+            == [f"python -m eval.muse {cell} --split forget_sust{k}" for k in (1, 2)]
+            + evaluated[1:]
+        )
     done = bash(ROOT / "cmd_eval.sh", DRY_RUN="1", BENCHMARK="muse", ATTACKS="1")
     assert done.returncode == 2 and "ATTACKS" in done.stderr
 
 
 FAKE_PYTHON = """#!/usr/bin/env bash
-# Stands in for a recent python without our packages: -m venv copies it, -m pip is logged, and fails if BROKEN is set.
+# Stands in for a recent python without our packages: -m venv copies it, -m pip is logged, and fails
+# if BROKEN is set.
 echo "$*" >> "$CALLS"
 case "$1 $2" in
     "-c import sys; assert"*) exit 0 ;;
@@ -132,7 +193,8 @@ esac
 
 @pytest.fixture
 def clone(tmp_path):
-    """A bare clone (setup.sh, requirements) with fake pythons: clone(**variables) starts it -> result, pip calls."""
+    """A bare clone (setup.sh, requirements) with fake pythons: clone(**variables) starts it ->
+    result, pip calls."""
     (tmp_path / "bin").mkdir()
     for name in ("python", "python3"):
         (tmp_path / "bin" / name).write_text(FAKE_PYTHON)
@@ -146,7 +208,11 @@ def clone(tmp_path):
         (tmp_path / "calls").write_text("")
         path = f"{tmp_path}/bin:{os.environ['PATH']}"
         done = bash("start.sh", cwd=tmp_path, PATH=path, CALLS=str(tmp_path / "calls"), **variables)
-        return done, [line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("-m pip")]
+        return done, [
+            line
+            for line in (tmp_path / "calls").read_text().splitlines()
+            if line.startswith("-m pip")
+        ]
 
     start.path = tmp_path
     return start
@@ -154,7 +220,9 @@ def clone(tmp_path):
 
 def test_setup_makes_the_environment_once(clone):
     done, pip = clone()
-    assert done.stdout == ".venv/bin/python\n" and pip == ["-m pip install --progress-bar off -r requirements.txt"]
+    assert done.stdout == ".venv/bin/python\n" and pip == [
+        "-m pip install --progress-bar off -r requirements.txt"
+    ]
     assert "making .venv" in done.stderr and "made .venv in" in done.stderr
     done, pip = clone()
     assert done.stdout == ".venv/bin/python\n" and pip == [] and done.stderr == ""
@@ -164,7 +232,9 @@ def test_setup_follows_changed_requirements_and_the_dev_file(clone):
     assert len(clone()[1]) == 1
     dev = {"REQUIREMENTS": "requirements-dev.txt"}
     assert clone(**dev)[1][0].endswith("-r requirements.txt -r requirements-dev.txt")
-    assert clone()[1] == clone(**dev)[1] == []  # the environment of the tests serves the commands too
+    assert (
+        clone()[1] == clone(**dev)[1] == []
+    )  # the environment of the tests serves the commands too
     (clone.path / "requirements.txt").write_text("torch==9.9.9\n")
     assert len(clone()[1]) == 1 and clone()[1] == []
 

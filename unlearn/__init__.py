@@ -1,1 +1,2 @@
-"""What every unlearning method stands on: prompts, data, batches, objectives, models, runs and the loop."""
+"""What every unlearning method stands on: prompts, data, batches, objectives, models, runs and the
+loop."""

@@ -1,4 +1,5 @@
-"""The processes of one command: accelerate's launcher starts NPROC of them, each runs the whole program, and the first one writes."""
+"""The processes of one command: accelerate's launcher starts NPROC of them, each runs the whole
+program, and the first one writes."""
 
 import os
 
@@ -18,10 +19,14 @@ def gather(items: list) -> list:
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         return items
-    from torch import distributed  # here alone: tables and plots need no torch, and start in a third of the time without it
+    from torch import (
+        distributed,
+    )  # here alone: tables and plots need no torch, and start in a third of the time without it
 
     if not distributed.is_initialized():
-        distributed.init_process_group()  # gloo for what lies on the CPU, as these items do, beside the devices' own; accelerate takes it over
+        # gloo for what lies on the CPU, as these items do, beside the devices' own; accelerate
+        # takes it over
+        distributed.init_process_group()
     found: list = [None] * world
     distributed.all_gather_object(found, items)
     return [item for part in found for item in part]

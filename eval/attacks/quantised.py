@@ -1,7 +1,10 @@
-"""Quantised weights: rounding may undo what a small step of unlearning did (2410.16454). Edits of an adapter keep their own precision.
+"""Quantised weights: rounding may undo what a small step of unlearning did (2410.16454). Edits of
+an adapter keep their own precision.
 
-    int8_rtn, int4_rtn              round to nearest, weights only, simulated in the model's own dtype; on any device
-    int8_bnb, fp4_bnb, nf4_bnb      bitsandbytes; LLM.int8, and 4-bit with float32 arithmetic (GRUN's evaluation: fp4)
+int8_rtn, int4_rtn              round to nearest, weights only, simulated in the model's own dtype;
+                                on any device
+int8_bnb, fp4_bnb, nf4_bnb      bitsandbytes; LLM.int8, and 4-bit with float32 arithmetic (GRUN's
+                                evaluation: fp4)
 """
 
 from collections.abc import Callable
@@ -12,16 +15,18 @@ from torch import Tensor, nn
 
 from eval.attacks.answers import Case, ask
 from eval.attacks.prompts import clean
-from eval.load import Subject
-from unlearn.models import blocks
+from eval.scoring.model import Subject
+from unlearn.language_model.models import blocks
 
 GROUP = 64  # weights that share a scale, along a row: the block size of bitsandbytes' 4-bit formats
 
 
 def round_to_nearest(weight: Tensor, bits: int, group: int = GROUP) -> Tensor:
-    """q(w) = s round(w / s) for groups of `group` neighbours in a row, s = max|w| / (2^(bits-1) - 1); so |w - q(w)| <= s / 2.
+    """q(w) = s round(w / s) for groups of `group` neighbours in a row, s = max|w| / (2^(bits-1) -
+    1); so |w - q(w)| <= s / 2.
 
-    weight [out, in], any float dtype, in any number of columns; the result has the same shape and dtype."""
+    weight [out, in], any float dtype, in any number of columns; the result has the same shape and
+    dtype."""
     rows, columns = weight.shape
     padded = nn.functional.pad(weight.float(), (0, -columns % group)).view(rows, -1, group)
     scale = padded.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
@@ -31,12 +36,15 @@ def round_to_nearest(weight: Tensor, bits: int, group: int = GROUP) -> Tensor:
 
 @torch.no_grad()
 def quantise(model: nn.Module, bits: int) -> int:
-    """Round the weight of every linear map in the decoder blocks, in place; return how many. Embeddings and output head stay.
+    """Round the weight of every linear map in the decoder blocks, in place; return how many.
+    Embeddings and output head stay.
 
     Raises `ValueError` for a model whose blocks hold no `nn.Linear`."""
     found = [module for module in blocks(model).modules() if isinstance(module, nn.Linear)]
     if not found:
-        raise ValueError(f"{type(model).__name__} has no nn.Linear in its blocks, so round-to-nearest would change nothing; leave int8_rtn, int4_rtn out")
+        raise ValueError(
+            f"{type(model).__name__} has no nn.Linear in its blocks, so round-to-nearest would change nothing; leave int8_rtn, int4_rtn out"
+        )
     for module in found:
         module.weight.copy_(round_to_nearest(module.weight, bits))
     return len(found)
@@ -53,22 +61,35 @@ def rtn(bits: int) -> Callable[[Subject, Case], list[dict]]:
 
 
 def packed(linear: nn.Linear, scheme: str) -> nn.Module:
-    """The same map in bitsandbytes' int8 (LLM.int8, threshold 6), fp4 or nf4 (blocks of 64, float32 arithmetic, one quantisation; spec 8)."""
-    library = import_module("bitsandbytes.nn")  # not in requirements.txt: it is of use on some GPUs only
-    shape, bias = (linear.in_features, linear.out_features), linear.bias is not None
+    """The same map in bitsandbytes' int8 (LLM.int8, threshold 6), fp4 or nf4 (blocks of 64, float32
+    arithmetic, one quantisation; spec 8)."""
+    library = import_module(
+        "bitsandbytes.nn"
+    )  # not in requirements.txt: it is of use on some GPUs only
+    shape = (linear.in_features, linear.out_features)
+    bias = linear.bias is not None
     weight = linear.weight.detach().cpu()  # packed when it moves to the device
     if scheme == "int8":
         made = library.Linear8bitLt(*shape, bias=bias, has_fp16_weights=False, threshold=6.0)
         made.weight = library.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
     else:
-        made = library.Linear4bit(*shape, bias=bias, compute_dtype=torch.float32, compress_statistics=False, quant_type=scheme)
-        made.weight = library.Params4bit(weight, requires_grad=False, compress_statistics=False, quant_type=scheme)
+        made = library.Linear4bit(
+            *shape,
+            bias=bias,
+            compute_dtype=torch.float32,
+            compress_statistics=False,
+            quant_type=scheme,
+        )
+        made.weight = library.Params4bit(
+            weight, requires_grad=False, compress_statistics=False, quant_type=scheme
+        )
     made.bias = linear.bias
     return made.to(linear.weight.device)
 
 
 def bnb(scheme: str) -> Callable[[Subject, Case], list[dict]]:
-    """The plain questions, asked of the model with packed weights in its decoder blocks. Changes the subject's model."""
+    """The plain questions, asked of the model with packed weights in its decoder blocks. Changes
+    the subject's model."""
 
     def rows(subject: Subject, case: Case) -> list[dict]:
         for block in blocks(subject.model):

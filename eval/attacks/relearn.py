@@ -1,11 +1,12 @@
 """Relearning: fine-tune the attacked model for one epoch, its adapter kept on, and ask again.
 
     relearn_forget     on the forget set itself
-    relearn_half       on the first half of it, other authors than those of the second half, which alone is asked then
+    relearn_half       on the first half of it, other authors than those of the second half, which
+                       alone is asked then
     relearn_benign     on real authors and world facts, which say nothing about the forget set
 
-Spec 8: 1 epoch, effective batch 32, learning rate 2e-5 on real models. The run directory is left as it is.
-"""
+Spec 8: 1 epoch, effective batch 32, learning rate 2e-5 on real models. The run directory is left as
+it is."""
 
 import random
 import tempfile
@@ -14,12 +15,12 @@ from pathlib import Path
 
 from eval.attacks.answers import Case, ask
 from eval.attacks.prompts import Sides, clean
-from eval.load import Subject
-from unlearn.batches import pad
-from unlearn.data import Example
-from unlearn.loop import Plan, train
-from unlearn.models import mixed_precision
-from unlearn.runs import Run
+from eval.scoring.model import Subject
+from unlearn.benchmarks.tofu import Example
+from unlearn.config.run_directory import Run
+from unlearn.language_model.batches import pad
+from unlearn.language_model.models import mixed_precision
+from unlearn.training.loop import Plan, train
 
 
 def steps_of(examples: list[Example], args) -> int:
@@ -28,21 +29,36 @@ def steps_of(examples: list[Example], args) -> int:
 
 
 def fine_tune(subject: Subject, examples: list[Example], args) -> None:
-    """One epoch over `examples` in an order of args.seed; every weight of the model moves, an adapter's stay."""
+    """One epoch over `examples` in an order of args.seed; every weight of the model moves, an
+    adapter's stay."""
     order = random.Random(f"{args.seed} relearn").sample(examples, len(examples))
     encoded = [subject.prompter.encode(e.question, e.answer) for e in order]
 
     def losses(part, whole, step):
-        said = subject.answers(pad(part, subject.prompter.tokenizer.pad_token_id, subject.device)).part_of(whole)
+        said = subject.answers(
+            pad(part, subject.prompter.tokenizer.pad_token_id, subject.device)
+        ).part_of(whole)
         return {"loss": said.token_mean(said.nll)}
 
     def items(step):
         return encoded[step * args.relearn_batch : (step + 1) * args.relearn_batch]
 
-    plan = Plan(steps_of(examples, args), args.relearn_lr, seed=args.seed, mixed_precision=mixed_precision(subject.device))
+    plan = Plan(
+        steps_of(examples, args),
+        args.relearn_lr,
+        seed=args.seed,
+        mixed_precision=mixed_precision(subject.device),
+    )
     subject.model.requires_grad_(True)
     with tempfile.TemporaryDirectory() as folder:
-        train(subject.model, losses, items, plan, Run(Path(folder) / f"{subject.name} relearns"), save=lambda _: None)
+        train(
+            subject.model,
+            losses,
+            items,
+            plan,
+            Run(Path(folder) / f"{subject.name} relearns"),
+            save=lambda _: None,
+        )
     subject.model.requires_grad_(False)
 
 
@@ -61,7 +77,8 @@ def benign(sets: Sides) -> list[Example]:
 
 
 def relearn(on: Callable[[Sides], list[Example]]) -> Callable[[Subject, Case], list[dict]]:
-    """Fine-tune on `on(the split's sets)`, then ask the plain questions; after `forget_half` those of the other half. Changes the weights."""
+    """Fine-tune on `on(the split's sets)`, then ask the plain questions; after `forget_half` those
+    of the other half. Changes the weights."""
 
     def rows(subject: Subject, case: Case) -> list[dict]:
         fine_tune(subject, on(case.sets), case.args)

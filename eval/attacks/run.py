@@ -1,11 +1,11 @@
 """Attack every finished run of one cell, and first the base that each started from.
 
-    python -m eval.attacks.run --benchmark authors --model tiny --split forget10
-    python -m eval.attacks.run --only runs/authors/tiny/forget10/idk-grun-seed42 --attacks prefill joined
+    python -m eval.attacks.run --benchmark authors --model tiny --split forget10 python -m
+    eval.attacks.run --only runs/authors/tiny/forget10/idk-grun-seed42 --attacks prefill joined
 
-Writes <run>/attacks/<split>/<attack>.json, one file an attack with one row an example and answer, then summary.json. What is
-finished is not computed again. --attacks takes attacks and groups; the default is every attack that this device can make.
-"""
+Writes <run>/attacks/<split>/<attack>.json, one file an attack with one row an example and answer,
+then summary.json. What is finished is not computed again. --attacks takes attacks and groups; the
+default is every attack that this device can make."""
 
 import time
 from argparse import Namespace
@@ -22,21 +22,22 @@ from eval.attacks.quantised import bnb, rtn
 from eval.attacks.relearn import benign, forget_half, forget_set, relearn
 from eval.attacks.sampling import leak_at_k
 from eval.attacks.whitebox import gate_off, logit_lens
-from eval.load import Subject, load
 from eval.run import EvalFlags, cell_runs
-from unlearn.data import Source
-from unlearn.flags import flag, main, parse, place
-from unlearn.models import has_packed_kernels, resolve_device
-from unlearn.recipes import recipe
-from unlearn.runs import read_json, write_json
-from unlearn.unlearning import source_of
+from eval.scoring.model import Subject, load
+from unlearn.benchmarks.tofu import Source
+from unlearn.config.flags import flag, main, parse, place
+from unlearn.config.recipes import recipe
+from unlearn.config.run_directory import read_json, write_json
+from unlearn.language_model.models import has_packed_kernels, resolve_device
+from unlearn.training.loss import source_of
 
 
 @dataclass(frozen=True)
 class Attack:
-    """rows(subject, case) -> rows, none where it does not apply. reads: the flags that decide its rows, besides SETTINGS; own: it changes
-    the model's weights and gets a copy, of this dtype (default: --dtype); merged: LoRA is part of the weights, as when it is served
-    (gate_off takes it off, so it keeps it apart); packed: it needs bitsandbytes."""
+    """rows(subject, case) -> rows, none where it does not apply. reads: the flags that decide its
+    rows, besides SETTINGS; own: it changes the model's weights and gets a copy, of this dtype
+    (default: --dtype); merged: LoRA is part of the weights, as when it is served (gate_off takes it
+    off, so it keeps it apart); packed: it needs bitsandbytes."""
 
     group: str
     rows: Callable[[Subject, Case], list[dict]]
@@ -48,19 +49,27 @@ class Attack:
 
 
 def prompted(name: str, prompt_set) -> Callable[[Subject, Case], list[dict]]:
-    return lambda subject, case: ask(subject, prompt_set(subject.prompter, case.sides), case.args, name)
+    return lambda subject, case: ask(
+        subject, prompt_set(subject.prompter, case.sides), case.args, name
+    )
 
 
 SETTINGS = ("max_new_tokens", "rows", "idk_file", "dtype")
 LEARNING = ("relearn_lr", "relearn_batch", "seed")
 ATTACKS = {
     "clean": Attack("clean", prompted("clean", clean)),
-    **{name: Attack(name.split("_")[0], prompted(name, prompt_set)) for name, prompt_set in prompt_sets.items()},
+    **{
+        name: Attack(name.split("_")[0], prompted(name, prompt_set))
+        for name, prompt_set in prompt_sets.items()
+    },
     "leak_at_k": Attack("sampling", leak_at_k, ("samples", "seed")),
     "gate_off": Attack("whitebox", gate_off, merged=False),
     "logit_lens": Attack("whitebox", logit_lens),
     **{f"int{bits}_rtn": Attack("quantised", rtn(bits), own=True) for bits in (8, 4)},
-    **{f"{scheme}_bnb": Attack("quantised", bnb(scheme), own=True, packed=True) for scheme in ("int8", "fp4", "nf4")},
+    **{
+        f"{scheme}_bnb": Attack("quantised", bnb(scheme), own=True, packed=True)
+        for scheme in ("int8", "fp4", "nf4")
+    },
     "relearn_forget": Attack("relearn", relearn(forget_set), LEARNING, own=True, dtype="float32"),
     "relearn_half": Attack("relearn", relearn(forget_half), LEARNING, own=True, dtype="float32"),
     "relearn_benign": Attack("relearn", relearn(benign), LEARNING, own=True, dtype="float32"),
@@ -70,9 +79,12 @@ GROUPS = tuple(dict.fromkeys(attack.group for attack in ATTACKS.values()))
 
 @dataclass
 class AttackFlags(EvalFlags):
-    """What the attacks can be told. The evaluation's own flags are accepted, so that one command can pass its flags to both."""
+    """What the attacks can be told. The evaluation's own flags are accepted, so that one command
+    can pass its flags to both."""
 
-    attacks: list[str] = flag(["default"], f"default, groups ({', '.join(GROUPS)}) or single attacks", role="volatile")
+    attacks: list[str] = flag(
+        ["default"], f"default, groups ({', '.join(GROUPS)}) or single attacks", role="volatile"
+    )
     rows: int = flag(100, "examples per side, spread evenly over each set; 0: all")
     samples: int = flag(8, "k of leak@k")
     relearn_lr: float = flag(2e-5, "learning rate of relearning (one epoch)")
@@ -85,23 +97,37 @@ class AttackFlags(EvalFlags):
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
         unknown = [name for name in self.attacks if name not in ("default", *GROUPS, *ATTACKS)]
         if unknown:
-            raise ValueError(f"--attacks {unknown[0]} is unknown; choose default, a group ({', '.join(GROUPS)}) or one of {', '.join(ATTACKS)}")
+            raise ValueError(
+                f"--attacks {unknown[0]} is unknown; choose default, a group ({', '.join(GROUPS)}) or one of {', '.join(ATTACKS)}"
+            )
 
 
 def chosen(args: AttackFlags) -> list[str]:
-    """The attacks asked for, in the order of ATTACKS; plain questions always come along, for everything is compared with them.
+    """The attacks asked for, in the order of ATTACKS; plain questions always come along, for
+    everything is compared with them.
 
-    Default: all that this device and installation can make. Raises `ValueError` for one asked for by name that needs bitsandbytes, where it is missing."""
-    packed, installed = has_packed_kernels(resolve_device(args.device)), find_spec("bitsandbytes") is not None
-    names = {name for name, attack in ATTACKS.items() if name == "clean" or name in args.attacks or attack.group in args.attacks}
+    Default: all that this device and installation can make. Raises `ValueError` for one asked for
+    by name that needs bitsandbytes, where it is missing."""
+    packed = has_packed_kernels(resolve_device(args.device))
+    installed = find_spec("bitsandbytes") is not None
+    names = {
+        name
+        for name, attack in ATTACKS.items()
+        if name == "clean" or name in args.attacks or attack.group in args.attacks
+    }
     missing = [name for name, attack in ATTACKS.items() if attack.packed and not installed]
     if names & {name for name in missing if name in args.attacks}:
-        raise ValueError(f"{', '.join(missing)} need bitsandbytes: pip install bitsandbytes, or ask for round-to-nearest alone (int8_rtn int4_rtn)")
+        raise ValueError(
+            f"{', '.join(missing)} need bitsandbytes: pip install bitsandbytes, or ask for round-to-nearest alone (int8_rtn int4_rtn)"
+        )
     if "default" in args.attacks:
         names |= {name for name, attack in ATTACKS.items() if packed or not attack.packed}
     left_out = [name for name in missing if name in names]
     if left_out:
-        print(f"left out: {', '.join(left_out)}, which need bitsandbytes (pip install bitsandbytes)", flush=True)
+        print(
+            f"left out: {', '.join(left_out)}, which need bitsandbytes (pip install bitsandbytes)",
+            flush=True,
+        )
     return [name for name in ATTACKS if name in names and name not in left_out]
 
 
@@ -113,29 +139,45 @@ def case_of(source: Source, args: AttackFlags) -> Case:
         count = min(args.rows or len(examples), len(examples))
         return [examples[k * len(examples) // count] for k in range(count)]
 
-    return Case({side: spread(sets[side]) for side in ("forget", "retain", "heldout") if side in sets}, sets, args)
+    return Case(
+        {side: spread(sets[side]) for side in ("forget", "retain", "heldout") if side in sets},
+        sets,
+        args,
+    )
 
 
 def opened(model: str | Path, args: AttackFlags, attack: Attack) -> Subject:
-    """The model, loaded as this attack needs it. Raises `ValueError` whatever is wrong with its files."""
+    """The model, loaded as this attack needs it. Raises `ValueError` whatever is wrong with its
+    files."""
     try:
-        return load(model, args.device, attack.dtype or args.dtype, args.attn, attack.own, attack.merged)
+        return load(
+            model, args.device, attack.dtype or args.dtype, args.attn, attack.own, attack.merged
+        )
     except ValueError:
         raise
     except Exception as error:  # a damaged or foreign checkpoint fails in many ways
-        raise ValueError(f"could not be loaded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else '-'})") from error
+        raise ValueError(
+            f"could not be loaded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else '-'})"
+        ) from error
 
 
 def attack_model(model: str | Path, folder: Path, case: Case, names: list[str]) -> str:
-    """Make those of the attacks on one model that `folder` does not hold yet; return what was done, in words.
+    """Make those of the attacks on one model that `folder` does not hold yet; return what was done,
+    in words.
 
-    A `ValueError` of one attack (no bitsandbytes, an unknown architecture) does not keep the others from being made; it is raised at the end."""
-    args, began, problems, made = case.args, time.perf_counter(), [], []
+    A `ValueError` of one attack (no bitsandbytes, an unknown architecture) does not keep the others
+    from being made; it is raised at the end."""
+    args = case.args
+    began = time.perf_counter()
+    problems = []
+    made = []
     with ExitStack() as stack:
         shared = None
-        # those that change weights, or want them as they were saved, last: the shared model is let go before
+        # those that change weights, or want them as they were saved, last: the shared model is let
+        # go before
         for name in sorted(names, key=lambda name: ATTACKS[name].own or not ATTACKS[name].merged):
-            attack, path = ATTACKS[name], folder / f"{name}.json"
+            attack = ATTACKS[name]
+            path = folder / f"{name}.json"
             settings = {key: getattr(args, key) for key in (*SETTINGS, *attack.reads)}
             if not args.overwrite and path.exists() and read_json(path)["settings"] == settings:
                 continue
@@ -151,11 +193,23 @@ def attack_model(model: str | Path, folder: Path, case: Case, names: list[str]) 
             except ValueError as error:
                 problems.append(f"{name}: {error}")
                 continue
-            write_json(path, {"attack": name, "settings": settings, "seconds": round(time.perf_counter() - started, 2), "rows": rows})
+            write_json(
+                path,
+                {
+                    "attack": name,
+                    "settings": settings,
+                    "seconds": round(time.perf_counter() - started, 2),
+                    "rows": rows,
+                },
+            )
             made.append(name)
     if problems:
         raise ValueError(f"{model}: {'; '.join(problems)}")
-    return f"{len(made)} attacks ({', '.join(made)}) in {time.perf_counter() - began:.1f} s" if made else "skipped, attacked before"
+    return (
+        f"{len(made)} attacks ({', '.join(made)}) in {time.perf_counter() - began:.1f} s"
+        if made
+        else "skipped, attacked before"
+    )
 
 
 def command(argv: list[str] | None) -> None:
@@ -163,8 +217,12 @@ def command(argv: list[str] | None) -> None:
         return recipe("attacks", benchmark=values.benchmark, model=values.model)
 
     args, _, plain = parse(AttackFlags, argv, cell, __doc__)
-    source, began = source_of(args), time.perf_counter()
-    case, names, done, problems = case_of(source, args), chosen(args), set(), []
+    source = source_of(args)
+    began = time.perf_counter()
+    case = case_of(source, args)
+    names = chosen(args)
+    done = set()
+    problems = []
 
     def attack(model: str | Path, folder: Path) -> None:
         if folder.resolve() not in done:
@@ -176,8 +234,16 @@ def command(argv: list[str] | None) -> None:
             attack(base_of(run), base_folder(run, args.split))
             attack(run.path, attacks_folder(run.path, args.split))
             write_summary(run, args.split)
-        except (ValueError, OSError, KeyError) as error:  # one broken run must not keep the others from being attacked
-            problems.append(str(error) if isinstance(error, ValueError) else f"{run.path}: {type(error).__name__}: {error}")
+        except (
+            ValueError,
+            OSError,
+            KeyError,
+        ) as error:  # one broken run must not keep the others from being attacked
+            problems.append(
+                str(error)
+                if isinstance(error, ValueError)
+                else f"{run.path}: {type(error).__name__}: {error}"
+            )
     print(f"attacks on {args.model}, {args.split}: {time.perf_counter() - began:.1f} s", flush=True)
     if problems:
         raise ValueError("; ".join(problems))

@@ -1,4 +1,5 @@
-"""White box: what somebody with the weights finds. Taking an adapter off brings everything back; a column, not a secret."""
+"""White box: what somebody with the weights finds. Taking an adapter off brings everything back; a
+column, not a secret."""
 
 from contextlib import nullcontext
 
@@ -6,18 +7,23 @@ import torch
 
 from eval.attacks.answers import Case, ask
 from eval.attacks.prompts import clean, every, prefilled
-from eval.likelihood import by_length
-from eval.load import Guarded, Subject
-from unlearn.batches import Batch, pad
-from unlearn.data import Example
-from unlearn.models import blocks, final_norm
-from unlearn.prompts import Prompter
+from eval.scoring.likelihood import by_length
+from eval.scoring.model import Guarded, Subject
+from unlearn.benchmarks.tofu import Example
+from unlearn.language_model.batches import Batch, pad
+from unlearn.language_model.models import blocks, final_norm
+from unlearn.language_model.prompts import Prompter
 
 
 def gate_off(subject: Subject, case: Case) -> list[dict]:
-    """The plain questions with the adapter (GRUN's, LoRA, a control's guard) taken off; no rows where there is none to take off."""
+    """The plain questions with the adapter (GRUN's, LoRA, a control's guard) taken off; no rows
+    where there is none to take off."""
     plain = Subject(subject.name, subject.model, subject.prompter)
-    off = subject.attached.off if subject.attached else getattr(subject.model, "disable_adapter", nullcontext)
+    off = (
+        subject.attached.off
+        if subject.attached
+        else getattr(subject.model, "disable_adapter", nullcontext)
+    )
     if off is nullcontext and not isinstance(subject, Guarded):
         return []
     with off():
@@ -25,27 +31,39 @@ def gate_off(subject: Subject, case: Case) -> list[dict]:
 
 
 def logit_lens(subject: Subject, case: Case) -> list[dict]:
-    """Does any layer still know? Every block's output, at the tokens before the secret, read through the final norm and output head.
+    """Does any layer still know? Every block's output, at the tokens before the secret, read
+    through the final norm and output head.
 
-    Rows: side, index, variant, by_layer: per block, the share of the secret's tokens (of all answer tokens where the data know no
-    secret) that are its first choice. The true answer up to each token is in the context, so this is a prefill by every prefix."""
+    Rows: side, index, variant, by_layer: per block, the share of the secret's tokens (of all answer
+    tokens where the data know no secret) that are its first choice. The true answer up to each
+    token is in the context, so this is a prefill by every prefix."""
     named = every(case.sides)
     encoded = [subject.prompter.encode(e.question, e.answer) for _, _, e in named]
     spans = [secret(subject.prompter, e) for _, _, e in named]
     rows: list = [None] * len(named)
     for indices in by_length([len(e.ids) for e in encoded], case.args.batch_size):
-        batch = pad([encoded[i] for i in indices], subject.prompter.tokenizer.pad_token_id, subject.device)
+        batch = pad(
+            [encoded[i] for i in indices], subject.prompter.tokenizer.pad_token_id, subject.device
+        )
         right = first_choices(subject, batch) == batch.labels
         for place, i in enumerate(indices):
             side, _, e = named[i]
             start, end = (position - encoded[i].prompt for position in spans[i])
             share = right[:, batch.rows == place][:, start:end].float().mean(1).tolist()
-            rows[i] = {"side": side, "index": e.index, "variant": "", "answer": e.answer, "value": e.value, "by_layer": share}
+            rows[i] = {
+                "side": side,
+                "index": e.index,
+                "variant": "",
+                "answer": e.answer,
+                "value": e.value,
+                "by_layer": share,
+            }
     return rows
 
 
 def secret(prompter: Prompter, e: Example) -> tuple[int, int]:
-    """[start, end): the tokens of the answer that hold its value; all but EOS where no value is known."""
+    """[start, end): the tokens of the answer that hold its value; all but EOS where no value is
+    known."""
     encoded = prompter.encode(e.question, e.answer)
     if not e.value or e.value not in e.answer:
         return encoded.prompt, len(encoded.ids) - 1
@@ -57,13 +75,21 @@ def secret(prompter: Prompter, e: Example) -> tuple[int, int]:
 @torch.no_grad()
 def first_choices(subject: Subject, batch: Batch) -> torch.Tensor:
     """[L, N] int64: each block's most likely token at each scored position."""
-    model = getattr(subject.model, "get_base_model", lambda: subject.model)()  # beneath LoRA's wrapper
-    norm, head, seen = final_norm(model), model.get_output_embeddings(), []
+    model = getattr(
+        subject.model, "get_base_model", lambda: subject.model
+    )()  # beneath LoRA's wrapper
+    norm = final_norm(model)
+    head = model.get_output_embeddings()
+    seen = []
 
     def look(_module, _args, output):
-        seen.append((output[0] if isinstance(output, tuple) else output)[batch.rows, batch.columns - 1])
+        seen.append(
+            (output[0] if isinstance(output, tuple) else output)[batch.rows, batch.columns - 1]
+        )
 
-    handles = [block.register_forward_hook(look) for block in blocks(model)]  # after an adapter's hooks: they see its edits
+    handles = [
+        block.register_forward_hook(look) for block in blocks(model)
+    ]  # after an adapter's hooks: they see its edits
     try:
         subject.answers(batch)
     finally:

@@ -1,1 +1,2 @@
-"""Where this fork differs from pyvene: interventions.py (the edit) and intervenable_base.py (the gates)."""
+"""Where this fork differs from pyvene: interventions.py (the edit) and intervenable_base.py (the
+gates)."""

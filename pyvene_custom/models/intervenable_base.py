@@ -1,9 +1,9 @@
 """pyvene's IntervenableModel, taught to report the gates, and the configuration of a gated model.
 
-    edits = {layer: pv.GatedLoreftIntervention(base.config.hidden_size, 4) for layer in (4, 5, 6)}
-    model = pv.IntervenableModel(pv.gated_config(base, edits), base)
-    _, out = model({"input_ids": ids, "attention_mask": mask}, unit_locations=model.locations(prompts - 1))
-    out.logits, model.gates          # [B,T,V] with gradients, [layers, B] float32
+edits = {layer: pv.GatedLoreftIntervention(base.config.hidden_size, 4) for layer in (4, 5, 6)} model
+= pv.IntervenableModel(pv.gated_config(base, edits), base) _, out = model({"input_ids": ids,
+"attention_mask": mask}, unit_locations=model.locations(prompts - 1))
+out.logits, model.gates          # [B,T,V] with gradients, [layers, B] float32
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ from .interventions import LoreftIntervention
 
 
 class IntervenableModel(pyvene.IntervenableModel):
-    """pyvene.IntervenableModel with `.gates`, positions per example in every call, other hooks left alone."""
+    """pyvene.IntervenableModel with `.gates`, positions per example in every call, other hooks left
+    alone."""
 
     def __init__(self, config, model, **options):
         self._handlers = []
@@ -25,29 +26,39 @@ class IntervenableModel(pyvene.IntervenableModel):
 
     @property
     def gates(self) -> Tensor | None:
-        """Gate logits of the last forward (after generate: its prefill), [layers, B] float32 in depth order, or None.
+        """Gate logits of the last forward (after generate: its prefill), [layers, B] float32 in
+        depth order, or None.
 
         [layers, B, positions] where several positions of an example are edited.
         """
-        logits = [output.latent[0] for output in self.full_intervention_outputs if output.latent is not None]
+        logits = [
+            output.latent[0]
+            for output in self.full_intervention_outputs
+            if output.latent is not None
+        ]
         return torch.stack(logits).squeeze(-1) if logits else None
 
     def locations(self, positions) -> dict:
-        """`unit_locations` that edit position positions[b] (ints or a tensor [B]) of example b in every layer."""
+        """`unit_locations` that edit position positions[b] (ints or a tensor [B]) of example b in
+        every layer."""
         rows = [[int(position)] for position in positions]
         return {"sources->base": (None, [rows] * len(self.interventions))}
 
     def generate(self, base, **options):
-        """pyvene's generate, which edits the prompt only (the prefill) unless intervene_on_prompt=False is given."""
+        """pyvene's generate, which edits the prompt only (the prefill) unless
+        intervene_on_prompt=False is given."""
         self.full_intervention_outputs.clear()
         return super().generate(base, **{"intervene_on_prompt": True, **options})
 
     @staticmethod
     def load(*_, **__):
-        raise NotImplementedError("pyvene's folder does not name the gate: keep each intervention's state_dict()")
+        raise NotImplementedError(
+            "pyvene's folder does not name the gate: keep each intervention's state_dict()"
+        )
 
     def train(self, mode: bool = True):
-        """Switch the interventions (their dropout) with the model; pyvene leaves them in training mode."""
+        """Switch the interventions (their dropout) with the model; pyvene leaves them in training
+        mode."""
         self.interventions.train(mode)
         super().train(mode)
         return self
@@ -56,7 +67,8 @@ class IntervenableModel(pyvene.IntervenableModel):
         return self.train(False)
 
     def _broadcast_unit_locations(self, batch_size, unit_locations):
-        self.use_fast = False  # pyvene leaves it on after one shared position: later calls would follow the first row
+        # pyvene leaves it on after one shared position: later calls would follow the first row
+        self.use_fast = False
         return super()._broadcast_unit_locations(batch_size, unit_locations)
 
     def _intervention_getter(self, *args, **kwargs):
@@ -70,7 +82,8 @@ class IntervenableModel(pyvene.IntervenableModel):
         return handlers
 
     def _remove_forward_hooks(self):
-        """Take off our own hooks only: pyvene strips all, after which the model returns no hidden_states any more."""
+        """Take off our own hooks only: pyvene strips all, after which the model returns no
+        hidden_states any more."""
         while self._handlers:
             self._handlers.pop().remove()
 
@@ -81,17 +94,21 @@ def build_intervenable_model(config, model, **options) -> IntervenableModel:
 
 
 def gated_config(model: nn.Module, edits: Mapping[int, LoreftIntervention]) -> IntervenableConfig:
-    """The configuration that puts each edit on the output of decoder block `layer` (from 0), one position an example.
+    """The configuration that puts each edit on the output of decoder block `layer` (from 0), one
+    position an example.
 
-    Serves any decoder: pyvene's own name where it knows the model's class, else the path of the list of blocks. Raises
-    ValueError for no edits, or for a layer that `model` does not have.
-    """
+    Serves any decoder: pyvene's own name where it knows the model's class, else the path of the
+    list of blocks. Raises ValueError for no edits, or for a layer that `model` does not have."""
     depth = model.config.get_text_config().num_hidden_layers
     if not edits or not set(edits) <= set(range(depth)):
         raise ValueError(f"edits need layers between 0 and {depth - 1}, but have {sorted(edits)}")
     component = "block_output"
     if type(model) not in type_to_module_mapping:
-        lists = [name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
+        lists = [
+            name
+            for name, part in model.named_modules()
+            if isinstance(part, nn.ModuleList) and len(part) == depth
+        ]
         if not lists:
             raise ValueError(f"no list of {depth} decoder blocks in {type(model).__name__}")
         component = lists[0] + "[{}].output"

@@ -1,0 +1,219 @@
+"""The cached-suffix engine: exact GRUN training that runs only what an edit can change.
+
+The base is frozen, attention is causal, and the first edit is at the last prompt token of layer l1.
+So, once per example: the output of block l1 on [last prompt token + answer], and the keys and
+values of all earlier positions in the blocks above. A step then runs blocks l1 + 1 .. on the
+suffixes of all its batches together (`grun.engines.packed_suffix`), with logits only where labels
+are."""
+
+from collections import OrderedDict
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from grun.adapter.weights import Adapter
+from grun.engines.packed_suffix import Packed, run_above, run_below, run_suffixes
+from unlearn.language_model.batches import Batch, Said
+from unlearn.language_model.models import blocks, free_memory
+from unlearn.language_model.prompts import Encoded
+
+FREE_SHARE = 0.4  # of the memory free on the model's device, where --cache_gb does not say
+
+
+@dataclass
+class Entry:
+    """What the layers above l1 need of one example: hidden [S, d]; prefix [2, L_above, H_kv, P,
+    d_head], keys and values."""
+
+    hidden: Tensor
+    prefix: Tensor
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in (self.hidden, self.prefix))
+
+
+class CachedEngine:
+    """Says the same as `PyveneEngine`, from cached prefixes.
+
+    cache_gb bounds what is kept, on the model's device; beyond it the examples used longest ago are
+    dropped and computed again when they return, so memory never runs out and no result changes."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        adapter: Adapter,
+        cache_gb: float | None = None,
+        build_batch: int = 32,
+    ):
+        self.model = model
+        self.adapter = adapter
+        self.build_batch = build_batch
+        self.first = adapter.layers[0]
+        self.depth = len(blocks(model))
+        self.device = next(model.parameters()).device
+        self.budget = (
+            free_memory(self.device) * FREE_SHARE if cache_gb is None else cache_gb * 2**30
+        )
+        self.entries: OrderedDict[tuple, Entry] = OrderedDict()
+        self.used = 0
+        self.built = 0
+        self.returns_tuple = False
+
+    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+        return self.run(batches, Edits(self.adapter))
+
+    @torch.no_grad()
+    def say_frozen(self, batch: Batch) -> Said:
+        return self.run({"frozen": batch}, None)["frozen"]
+
+    def run(self, batches: dict[str, Batch], edits: "Edits | None") -> dict[str, Said]:
+        """One forward over the suffixes of all batches; its logits and gates are split by batch
+        afterwards.
+
+        Raises `ValueError` where labels lie before the last prompt token: those positions are not
+        run."""
+        encoded = [e for batch in batches.values() for e in batch.encoded]
+        if any(e.scored_from < e.prompt for e in encoded):
+            raise ValueError(
+                "--label_start answer_tag scores tokens before the edit, which the cached engine does not run; use --engine pyvene"
+            )
+        entries = self.entries_of(encoded)
+        prefixes = [e.prompt - 1 for e in encoded]
+        packed = Packed(
+            [len(e.ids) - e.prompt for e in encoded],
+            prefixes,
+            [e.prefix for e in entries],
+            self.first,
+            self.device,
+        )
+        hidden = torch.cat([e.hidden for e in entries])
+        inputs, labels = (
+            torch.tensor(
+                [i for e in encoded for i in e.ids[e.prompt + shift : len(e.ids) + shift]],
+                device=self.device,
+            )
+            for shift in (-1, 0)
+        )
+        with edits.hooked(self.model, packed.starts) if edits else nullcontext():
+            if edits:
+                hidden = edits.apply(self.first, hidden[None])[0]
+            logits = run_suffixes(self.model, hidden, inputs, packed, self.returns_tuple)[0]
+        tokens = [sum(len(e.ids) - e.prompt for e in batch.encoded) for batch in batches.values()]
+        sizes = [len(batch) for batch in batches.values()]
+        gates = edits.gates.split(sizes, 1) if edits and edits.logits else [None] * len(sizes)
+        parts = zip(
+            batches,
+            logits.float().split(tokens),
+            labels.split(tokens),
+            packed.rows.split(tokens),
+            sizes,
+            gates,
+            strict=True,
+        )
+        return {
+            name: Said(own, label, row - row[0], size, gate)
+            for name, own, label, row, size, gate in parts
+        }
+
+    def entries_of(self, encoded: list[Encoded]) -> list[Entry]:
+        """The entries of one step: from the cache, or computed now, longest first."""
+        keys = [tuple(e.ids) for e in encoded]
+        found = {key: self.entries[key] for key in keys if key in self.entries}
+        for key in found:
+            self.entries.move_to_end(key)
+        missing = sorted(
+            {key: e for key, e in zip(keys, encoded, strict=True) if key not in found}.items(),
+            key=lambda item: -len(item[0]),
+        )
+        for i in range(0, len(missing), self.build_batch):
+            chosen = dict(missing[i : i + self.build_batch])
+            fresh = dict(zip(chosen, self.build(list(chosen.values())), strict=True))
+            found |= fresh
+            self.keep(fresh)
+        return [found[key] for key in keys]
+
+    @torch.no_grad()
+    def build(self, encoded: list[Encoded]) -> list[Entry]:
+        """The frozen base, packed: blocks 0 .. l1 on whole examples, and those above on what
+        precedes the edit. Nothing else is computed."""
+        self.built += len(encoded)
+        lengths = [len(e.ids) - 1 for e in encoded]
+        before = [e.prompt - 1 for e in encoded]
+        hidden, self.returns_tuple = run_below(
+            self.model, [e.ids[:-1] for e in encoded], self.first
+        )
+        parts = hidden.split(lengths)
+        suffixes = [part[n:].clone() for part, n in zip(parts, before, strict=True)]
+        if self.first + 1 == self.depth or not any(before):
+            return [
+                Entry(suffix, suffix.new_zeros(2, self.depth - self.first - 1, 1, 0, 1))
+                for suffix in suffixes
+            ]
+        below = torch.cat([part[:n] for part, n in zip(parts, before, strict=True)])
+        states = run_above(
+            self.model,
+            below,
+            [e.ids[:n] for e, n in zip(encoded, before, strict=True)],
+            self.first,
+            self.returns_tuple,
+        )
+        return [
+            Entry(*entry)
+            for entry in zip(
+                suffixes, (part.clone() for part in states.split(before, 3)), strict=True
+            )
+        ]
+
+    def keep(self, fresh: dict[tuple, Entry]) -> None:
+        """Keep entries; the ones used longest ago make room."""
+        self.entries |= fresh
+        self.used += sum(entry.n_bytes for entry in fresh.values())
+        while self.used > self.budget and self.entries:
+            _, oldest = self.entries.popitem(last=False)
+            self.used -= oldest.n_bytes
+
+
+class Edits:
+    """The adapter's edits during one packed pass, each at the first token of every suffix; gate
+    logits gather in depth order."""
+
+    def __init__(self, adapter: Adapter):
+        self.adapter = adapter
+        self.logits = []
+
+    def apply(self, layer: int, hidden: Tensor) -> Tensor:
+        """hidden [1, N, d] with the suffixes' first tokens edited."""
+        edited, logits = self.adapter.edit(layer, hidden[0, self.starts])
+        if logits is not None:
+            self.logits.append(logits)
+        return hidden.index_put((torch.zeros_like(self.starts), self.starts), edited)
+
+    @property
+    def gates(self) -> Tensor:
+        """[L, B] float32 gate logits."""
+        return torch.stack(self.logits)
+
+    @contextmanager
+    def hooked(self, model: nn.Module, starts: Tensor):
+        """Within it, the blocks above the first edited one are edited at `starts`."""
+        self.starts = starts
+
+        def hook(layer):
+            return lambda _module, _args, out: (
+                (self.apply(layer, out[0]), *out[1:])
+                if isinstance(out, tuple)
+                else self.apply(layer, out)
+            )
+
+        handles = [
+            blocks(model)[layer].register_forward_hook(hook(layer))
+            for layer in self.adapter.layers[1:]
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()

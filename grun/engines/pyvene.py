@@ -1,0 +1,98 @@
+"""The GRUN tuner: a frozen model, an adapter that learns, and the gate loss. The pyvene engine is
+the reference path.
+
+loss = w_f F + w_r R + lambda_g L_gate,   L_gate = mean over layers and examples of BCE(gate, 1 on
+                                          forget, 0 on retain)   (spec 4.1)
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
+
+import pyvene_custom as pv
+from grun.adapter.weights import Adapter
+from unlearn.language_model.batches import Batch, Said, say
+
+GATE_LOSSES = ("bce_logits", "bce_prob")
+
+
+def gate_loss(forget: Said, retain: Said, kind: str = "bce_logits") -> Tensor:
+    """Mean BCE over all L (B_f + B_r) gates, target 1 on forget and 0 on retain. gates [L, B] are
+    logits, float32.
+
+    `bce_logits` keeps a gradient where a gate is saturated on the wrong side; `bce_prob` is
+    upstream's BCE of the bfloat16 sigmoid, which does not (spec 4.2)."""
+    logits = torch.cat([forget.gates, retain.gates], 1)
+    target = torch.cat([torch.ones_like(forget.gates), torch.zeros_like(retain.gates)], 1)
+    if kind == "bce_logits":
+        values = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    else:
+        values = binary_cross_entropy(logits.bfloat16().sigmoid().float(), target, reduction="none")
+    return values.sum() / (len(logits) * (forget.examples + retain.examples))
+
+
+class PyveneEngine:
+    """Every batch through the whole model in its own pass, edited by pyvene at the last prompt
+    token: the path of the original."""
+
+    def __init__(self, model: nn.Module, adapter: Adapter):
+        self.model = model
+        edits = dict(zip(adapter.layers, adapter.edits.values(), strict=True))
+        self.intervened = pv.IntervenableModel(pv.gated_config(model, edits), model)
+
+    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+        return {name: self.say_one(batch) for name, batch in batches.items()}
+
+    def say_one(self, batch: Batch) -> Said:
+        def edited(**inputs):
+            return self.intervened(
+                inputs, unit_locations=self.intervened.locations(batch.prompts - 1)
+            )[1]
+
+        said = say(edited, batch, head=self.model.get_output_embeddings())
+        return replace(said, gates=self.intervened.gates)
+
+    def say_frozen(self, batch: Batch) -> Said:
+        with torch.no_grad():
+            return say(self.model, batch)
+
+
+class GrunTuner:
+    """Moves the adapter's numbers alone; the base model is its own frozen reference."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        adapter: Adapter,
+        engine,
+        gate_weight: float,
+        gate_loss_kind: str = "bce_logits",
+    ):
+        if gate_loss_kind not in GATE_LOSSES:
+            raise ValueError(
+                f"--gate_loss {gate_loss_kind} is unknown; choose one of {', '.join(GATE_LOSSES)}"
+            )
+        self.model = model
+        self.adapter = adapter
+        self.engine = engine
+        self.gate_weight = gate_weight
+        self.gate_loss_kind = gate_loss_kind
+        self.gated = adapter.config.gate != "none"
+        self.needs_retain = self.gated and gate_weight > 0
+        self.device = next(model.parameters()).device
+
+    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+        return self.engine.say(batches)
+
+    def say_frozen(self, batch: Batch) -> Said:
+        return self.engine.say_frozen(batch)
+
+    def own_terms(self, said: dict[str, Said]) -> dict[str, Tensor]:
+        """{"gate": lambda_g L_gate}; the gate reads the prompt alone, so any pass over the forget
+        prompts will do."""
+        if not self.needs_retain:
+            return {}
+        forget = said.get("forget", said.get("idk"))
+        return {"gate": self.gate_weight * gate_loss(forget, said["retain"], self.gate_loss_kind)}

@@ -1,0 +1,279 @@
+"""GRUN+ in training: its flags, the gate fitted or its threshold set, and engines whose edits reach
+further than one token.
+
+    python -m grun.train --model tiny-robust --variant grun+            closed-form gate, edits from
+                                                                        the answer tag on
+    python -m grun.train --model tiny-robust --variant grun+mixed       ... and on the name, keeps
+                                                                        the retain part of mixed
+                                                                        prompts
+
+`grun.inference.token_gate_hooks` says what the choices mean; the recipes of the two designs are in
+unlearn/config/recipes.py."""
+
+import time
+from dataclasses import asdict, dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from grun.adapter.edit_policy import Choices
+from grun.adapter.weights import Adapter
+from grun.engines.cached import CachedEngine, Edits
+from grun.gate_fitting.fit import VALIDATION, Prompts, fit_gate
+from grun.gate_fitting.prompt_forms import FormedPairs
+from grun.inference.hooks import Attached
+from grun.inference.token_gate_hooks import push
+from unlearn.config.flags import flag
+from unlearn.language_model.batches import Batch, Said, pad, say
+from unlearn.language_model.prompts import Prompter, common_prefix
+from unlearn.training.sampler import Pairs
+
+VARIANTS = ("grun+", "grun+mixed")
+
+
+@dataclass
+class PlusFlags:
+    """What GRUN+ can be told besides; the defaults are plain GRUN."""
+
+    variant: str | None = flag(
+        None, f"a named recipe that fills the choices below: {', '.join(VARIANTS)}"
+    )
+    gate_reads: str = flag(
+        "last",
+        "last: the last prompt token; token: every prompt token, one that fires opens the gate",
+    )
+    gate_fit: str = flag(
+        "bce",
+        "bce: trained with the edit; metric: closed form, distance to the forget set's states",
+    )
+    edit_at: str = flag(
+        "last",
+        "last prompt token; answer_on: from the answer tag on; fired: tokens that fire; fired_on: and behind one "
+        "in the answer; fired+answer_on",
+    )
+    edit_span: list[int] = flag(
+        [0, 0],
+        "fired*: how many tokens of the question before and behind a fired one are edited with it",
+    )
+    gate_threshold: str = flag(
+        "soft",
+        "soft: scaled by the gate; calibrated: hard, from a false-positive rate on held-out retain data",
+    )
+    gate_layer: int | None = flag(
+        None,
+        "metric: the block whose output is read (default: 0 for tokens, else the first edited one)",
+    )
+    gate_negatives: str = flag(
+        "swapped",
+        "metric: what sets the threshold: swapped (held-out and swapped names) or retain (held-out names alone)",
+    )
+    gate_slack: float = flag(
+        1.0,
+        "metric: factor on the threshold distance, for contexts that the gate was not fitted on",
+    )
+    gate_fpr: float = flag(
+        0.005,
+        "bce, calibrated: share of the validation slice of the retain data on which it may open",
+    )
+    joined_items: bool = flag(False, "train on phrasings, suffixes and joined questions too")
+
+    def check_plus(self) -> None:
+        """Raises `ValueError` on impossible choices."""
+        if self.variant not in (None, *VARIANTS):
+            raise ValueError(
+                f"--variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}, or leave it out"
+            )
+        choices = Choices(
+            self.gate_reads, self.gate_fit, self.edit_at, self.gate_threshold, span=self.edit_span
+        )
+        if self.gate_negatives not in ("swapped", "retain"):
+            raise ValueError(
+                f"--gate_negatives {self.gate_negatives} is unknown; choose swapped or retain"
+            )
+        if not 0 < self.gate_slack < float("inf"):
+            raise ValueError(f"--gate_slack {self.gate_slack}: must be greater than 0, and finite")
+        if not 0 < self.gate_fpr < 1:
+            raise ValueError(f"--gate_fpr {self.gate_fpr}: must lie between 0 and 1")
+        if choices.fit == "metric" and self.retain_loss != "none":
+            raise ValueError(
+                "--gate_fit metric trains its edit on forget prompts alone, so there is no retain term: pass --retain_loss none"
+            )
+        if not choices.plain and self.gate == "none":
+            raise ValueError("--gate none has no gate, and these choices are about one")
+
+
+def choices_of(args: PlusFlags, prompter: Prompter) -> Choices:
+    return Choices(
+        args.gate_reads,
+        args.gate_fit,
+        args.edit_at,
+        args.gate_threshold,
+        tag_of(prompter),
+        span=args.edit_span,
+    )
+
+
+def tag_of(prompter: Prompter) -> list[int]:
+    """Token ids that end every prompt of this template ("Answer:"): what two prompts that differ in
+    the question have in common at the end."""
+    one, other = (prompter.prompt_ids(question)[::-1] for question in ("Who is it?", "When 1999!"))
+    shared = one[: common_prefix(one, other)][::-1]
+    text = prompter.text("x").rpartition("x")[2]
+    while len(shared) > 1 and len(prompter.tokenizer.decode(shared[1:]).strip()) >= len(
+        text.strip()
+    ):
+        shared = shared[1:]
+    return shared
+
+
+def pairs_for(args: PlusFlags, pairs: Pairs) -> tuple[Pairs, list]:
+    """The run's items, and the retain examples set aside for a bce gate's threshold (none
+    otherwise)."""
+    if args.joined_items:
+        pairs = FormedPairs(**{f.name: getattr(pairs, f.name) for f in fields(pairs)})
+    if args.gate_fit == "metric" or args.gate_threshold == "soft":
+        return pairs, []
+    prompts = Prompts(None, pairs.forget, pairs.retain, "token", args.seed)
+    kept, held = (
+        [e for own in groups.values() for e in own]
+        for groups in (prompts.known, prompts.validation)
+    )
+    if not kept:
+        raise ValueError(
+            f"--gate_threshold calibrated holds {VALIDATION:.0%} of the retain entities out, and nothing would be left; give more retain data"
+        )
+    return replace(pairs, retain=kept), held
+
+
+def close_the_form(
+    adapter: Adapter, model: nn.Module, prompter: Prompter, args: PlusFlags, pairs: Pairs
+) -> dict:
+    """Fit the metric gate of an adapter that wants one; return what it did (for result.json)."""
+    if args.gate_fit != "metric":
+        return {}
+    layer = (
+        args.gate_layer
+        if args.gate_layer is not None
+        else 0
+        if args.gate_reads == "token"
+        else adapter.layers[0]
+    )
+    if not 0 <= layer <= adapter.layers[0]:
+        raise ValueError(
+            f"--gate_layer {layer}: the gate reads states that no edit has touched, so choose 0 to {adapter.layers[0]}, the first edited one"
+        )
+    began = time.perf_counter()
+    adapter.door, found = fit_gate(
+        model,
+        prompter,
+        pairs.forget,
+        pairs.retain,
+        layer,
+        args.gate_reads,
+        args.gate_negatives,
+        args.gate_slack,
+        args.seed,
+    )
+    adapter.requires_grad_(True)
+    print(
+        "gate: "
+        + "  ".join(f"{name.removeprefix('gate_')} {value:.4g}" for name, value in found.items()),
+        flush=True,
+    )
+    return found | {"gate_layer": layer, "gate_seconds": round(time.perf_counter() - began, 2)}
+
+
+@torch.no_grad()
+def calibrate(
+    adapter: Adapter, engine, prompter: Prompter, args: PlusFlags, forget: list, held: list
+) -> dict:
+    """The threshold of a trained gate, per layer: at most gate_fpr of the validation slice opens
+    any of the L gates (gate_fpr / L each), unless fewer than 99 % of the forget prompts would then
+    open this one. Kept in adapter.config."""
+    if args.gate_fit != "bce" or args.gate_threshold != "calibrated":
+        return {}
+
+    def logits(examples):
+        encoded = [prompter.encode(e.question, e.answer) for e in examples]
+        parts = [
+            pad(
+                encoded[i : i + 32],
+                prompter.tokenizer.pad_token_id,
+                next(adapter.parameters()).device,
+            )
+            for i in range(0, len(encoded), 32)
+        ]
+        return torch.cat([engine.say({"forget": part})["forget"].gates for part in parts], 1).cpu()
+
+    negative = logits(held)
+    positive = logits(forget)
+    share = 1 - args.gate_fpr / len(negative)
+    taus = torch.minimum(
+        torch.quantile(negative, share, dim=1, interpolation="higher"),
+        torch.quantile(positive, 0.01, dim=1, interpolation="lower"),
+    )
+    reach = asdict(adapter.choices) | {
+        "taus": {str(layer): float(tau) for layer, tau in zip(adapter.layers, taus, strict=True)}
+    }
+    adapter.config = replace(adapter.config, reach=reach)
+    adapter.choices = Choices(**reach)
+    parts = (("gate_validation_fires", negative), ("gate_forget_fires", positive))
+    return {name: float((part > taus[:, None]).any(0).float().mean()) for name, part in parts}
+
+
+class HookedEngine:
+    """Every batch through the whole model, edited by the hooks that also serve generation: for
+    edits on tokens of the prompt."""
+
+    def __init__(self, model: nn.Module, adapter: Adapter):
+        self.model = model
+        self.adapter = adapter
+
+    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+        with Attached(self.model, self.adapter) as attached:
+            (reach,) = attached.reaches
+            reach.forced = self.adapter.choices.fit == "metric"
+            reach.choices = (
+                replace(reach.choices, threshold="soft")
+                if self.adapter.choices.fit == "bce"
+                else reach.choices
+            )
+            found = {}
+            for name, batch in batches.items():
+                with attached.at(batch.prompts - 1):
+                    said = say(self.model, batch)
+                found[name] = (
+                    replace(said, gates=torch.stack(list(reach.trained.values())))
+                    if reach.trained
+                    else said
+                )
+        return found
+
+    def say_frozen(self, batch: Batch) -> Said:
+        with torch.no_grad():
+            return say(self.model, batch)
+
+
+class SpreadEdits(Edits):
+    """Edits on every suffix token, that is from the answer tag on; a trained gate reads the first
+    one. A metric gate counts as open."""
+
+    def apply(self, layer: int, hidden: Tensor) -> Tensor:
+        unit = self.adapter.edits[str(layer)]
+        h = hidden[0]
+        added = push(unit, h)
+        if unit.gate is not None:
+            logits = unit.gate(h[self.starts])
+            self.logits.append(logits)
+            example = (
+                torch.bucketize(torch.arange(len(h), device=h.device), self.starts, right=True) - 1
+            )
+            added = logits.sigmoid()[example, None] * added
+        return (h.to(added.dtype) + added).to(h.dtype)[None]
+
+
+class SpreadEngine(CachedEngine):
+    """The cached-suffix engine with `SpreadEdits`."""
+
+    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+        return self.run(batches, SpreadEdits(self.adapter))

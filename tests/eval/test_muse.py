@@ -1,0 +1,413 @@
+"""MUSE: the embedded news, documents as examples, reading its files, its metrics, and the real
+commands at toy size.
+
+python -m pytest tests/test_muse.py
+"""
+
+import json
+import math
+import shutil
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from baselines import controls, sequential
+from baselines import train as baselines_train
+from eval import muse as eval_muse
+from eval.metrics import muse as muse_metrics
+from eval.report import muse_tables
+from eval.scoring.model import load
+from grun import sequential as grun_sequential
+from unlearn.benchmarks import muse
+from unlearn.benchmarks.tofu import open_source
+from unlearn.config.run_directory import Run, read_json
+from unlearn.language_model.models import train_tokenizer
+from unlearn.language_model.prompts import Prompter
+from unlearn.synthetic import news
+from unlearn.training import finetune
+
+WORD = "word "
+TEXT = "One two three four five six seven eight."
+
+
+# the embedded news
+
+
+def test_equal_seeds_give_equal_news_and_others_do_not():
+    assert news.generate(3) == news.generate(3) != news.generate(4)
+
+
+def test_every_article_tells_the_facts_that_are_asked_about_it():
+    for split, facts in news.corpora(0).items():
+        for fact, row in zip(facts, news.generate(0)["raw", split], strict=True):
+            assert all(fact[key] in row["text"] for key in ("thing", *news.QUESTIONS))
+
+
+def test_nothing_about_holdout_and_nothing_about_forget_where_it_does_not_belong():
+    source = open_source("muse")
+    facts = news.corpora(0)
+
+    def said(stem):
+        return " ".join(f"{e.question} {e.answer}" for e in source.examples(stem))
+
+    for fact in facts["holdout"]:
+        assert fact["thing"] not in said("full") and fact["firm"] not in said("full")
+    for fact in facts["forget"]:
+        assert fact["thing"] in said("full") and fact["thing"] not in said("retain") + said(
+            "retain1"
+        )
+    assert {e.entity for e in source.examples("forget")} == {
+        fact["thing"] for fact in facts["forget"]
+    }
+    unlearning = source.unlearning_retain("forget")
+    assert unlearning == source.examples("retain1") and not any(
+        "Question:" in e.question for e in unlearning + source.examples("forget")
+    )
+    assert not any(
+        fact["thing"] in e.question + e.answer for fact in facts["retain2"] for e in unlearning
+    )  # what utility is measured on
+
+
+def test_requests_are_quarters_and_growing_sets_their_sums():
+    source = open_source("muse")
+    parts = [[e.answer for e in source.examples(f"forget_sust{k}")] for k in (1, 2, 3, 4)]
+    grown = [[e.answer for e in source.examples(f"forget_scal{k}")] for k in (1, 2, 3, 4)]
+    assert grown == [sum(parts[: k + 1], []) for k in range(4)] and grown[3] == [
+        e.answer for e in source.examples("forget")
+    ]
+    assert source.retain_for("forget_scal2") == source.retain_for("forget") == "retain"
+
+
+# documents as examples
+
+
+def test_a_chunk_is_cut_behind_a_quarter_of_its_words_and_nothing_is_lost():
+    """8 words: the prompt has round(.25 * 8) = 2."""
+    assert muse.cut(TEXT) == ("One two", "three four five six seven eight.")
+    assert muse.cut("One two\nthree four five six seven eight.") == (
+        "One two\nthree",
+        "four five six seven eight.",
+    )  # a line break is no place to cut
+    assert muse.cut("One") == ("One", "")
+    text = "a b\n\nc  d e"
+    assert (
+        muse.chunked(text, 2) == ["a b", "c  d", "e"]
+        and muse.chunked(text, 9) == [text]
+        and muse.chunked(" ") == []
+    )
+
+
+def test_the_text_template_is_the_text():
+    tokenizer = train_tokenizer([TEXT] * 3, 300)
+    prompter = Prompter(tokenizer, "text")
+    encoded = prompter.encode(*muse.cut(TEXT))
+    assert (
+        encoded.ids == [*tokenizer(TEXT)["input_ids"], tokenizer.eos_token_id]
+        and encoded.scored_from == encoded.prompt
+    )
+    assert (
+        tokenizer.decode(encoded.ids[1 : encoded.prompt]) == "One two"
+        and prompter.text("Answer: ") == "Answer: "
+    )
+    everything = Prompter(tokenizer, "text", label_start="all").encode(*muse.cut(TEXT))
+    assert (everything.ids, everything.prompt, everything.scored_from) == (
+        encoded.ids,
+        encoded.prompt,
+        1,
+    )
+    assert (
+        eval_muse.whole(prompter, TEXT).ids == encoded.ids[:-1]
+        and eval_muse.whole(prompter, TEXT).prompt == encoded.prompt
+    )
+
+
+# reading
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder in MUSE's layout, a table in each format that is read."""
+    for config, split, ending, text in (
+        ("raw", "forget", "jsonl", f'{{"text": "{TEXT}"}}\n\n{{"text": "{500 * WORD}"}}'),
+        ("raw", "retain1", "txt", f"{TEXT}\n\nAnother {TEXT}\n"),
+        ("verbmem", "forget", "json", '[{"prompt": "One", "gt": "two"}]'),
+    ):
+        (tmp_path / config).mkdir(exist_ok=True)
+        (tmp_path / config / f"{split}.{ending}").write_text(text)
+    return tmp_path
+
+
+def test_reading_a_folder(folder):
+    source = open_source("muse-news", data_dir=str(folder))
+    chunks = source.examples("forget")
+    assert [len(f"{e.question} {e.answer}".split()) for e in chunks] == [8, 240, 240, 20] and [
+        e.index for e in chunks
+    ] == [0, 1, 2, 3]
+    assert [e.answer[-6:] for e in source.examples("retain1")] == ["eight."] * 2
+    pd.DataFrame({"text": [TEXT]}).to_parquet(folder / "raw" / "retain2-00000-of-00001.parquet")
+    assert source.examples("retain2")[0].question == "One two"
+    with pytest.raises(ValueError, match="unknown|no set 'forget_scal1'"):
+        open_source("muse-books", data_dir=str(folder)).examples("forget_scal1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (lambda folder: open_source("muse", data_dir=str(folder)), "made here"),
+        (lambda folder: open_source("muse", authors=4), "no authors"),
+        (
+            lambda folder: open_source("muse-news", data_dir=str(folder / "nowhere")),
+            "no such folder",
+        ),
+        (
+            lambda folder: open_source("muse-news", data_dir=str(folder)).examples("holdout"),
+            "holdout: no such table",
+        ),
+        (
+            lambda folder: open_source("muse-news", data_dir=str(folder)).examples("forget10"),
+            "no set 'forget10'; allowed: full, retain, forget",
+        ),
+        (
+            lambda folder: open_source("muse").unlearning_retain("retain1"),
+            "no forget split 'retain1'",
+        ),
+        (lambda folder: open_source("muse").unknown(3, 0), "--refusal_share"),
+        (
+            lambda folder: open_source("muse-news").examples("forget"),
+            "cannot load muse-bench/MUSE-News raw/forget from the hub",
+        ),
+        (lambda folder: eval_muse.read(["--benchmark", "authors"]), "not MUSE-shaped"),
+        (lambda folder: eval_muse.read(["--muse_mode", "both"]), "choose one of muse, ou"),
+        (
+            lambda folder: muse_tables.command(["--runs", str(folder)]),
+            "BENCHMARK=muse ./cmd_eval.sh first",
+        ),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(folder, asked, said):
+    with pytest.raises(ValueError, match=said):
+        asked(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"text": ""}', "row 1: field 'text'"),
+        ('{"txt": "a"}', "found: 'txt'"),
+        ("{", "not JSON"),
+        ("", "no rows"),
+    ],
+)
+def test_bad_rows_are_named(folder, row, said):
+    (folder / "raw" / "holdout.jsonl").write_text(row)
+    with pytest.raises(ValueError, match=said):
+        open_source("muse-news", data_dir=str(folder)).examples("holdout")
+
+
+# metrics
+
+
+def test_rouge_f1_by_hand():
+    """ "the bridges opened" against "the bridge opened late": common "the opened" = 2 of 3 and of
+    4: F1 = 2 * 2 / 7; stemmed 3: 6 / 7."""
+    said = "The bridges opened"
+    truth = "the bridge opened late"
+    assert muse_metrics.rouge_f1(said, truth) == pytest.approx(4 / 7)
+    assert muse_metrics.rouge_f1(said, truth, "ou") == pytest.approx(6 / 7)
+    assert muse_metrics.rouge_f1("", truth) == 0
+
+
+def test_an_answer_ends_where_the_next_question_begins():
+    assert muse_metrics.cut_answer(" Paris\n\nQuestion: more") == "Paris"
+    assert (
+        muse_metrics.cut_answer("Paris\nQuestion: more")
+        == muse_metrics.cut_answer("Paris Question: x")
+        == "Paris"
+    )
+
+
+def test_min_k_of_both_modes_by_hand():
+    """5 tokens: int(.4 * 5) = 2 lowest, -(-9 - 4) / 2; without the last, int(.4 * 4) = 1. Two
+    tokens: 1 at least, where upstream has 0."""
+    assert muse_metrics.min_k([[-1.0, -2.0, -4.0, -1.0, -9.0]]).tolist() == [6.5]
+    assert muse_metrics.min_k([[-1.0, -2.0, -4.0, -1.0, -9.0]], "ou").tolist() == [4.0]
+    assert muse_metrics.min_k([[-1.0, -2.0]]).tolist() == [2.0]
+
+
+def test_privleak_signs_by_hand():
+    """AUC = P(holdout looks likelier than forget). Forget known by heart: 0, PrivLeak -100. As the
+    retain-only model: 0. Forget less likely than texts never seen: AUC 1, and against .5 that is
+    +100."""
+    known = [[-0.1] * 5, [-0.2] * 5]
+    strange = [[-3.0] * 5, [-4.0] * 5]
+    assert (
+        muse_metrics.auc(known, strange) == 0
+        and muse_metrics.auc(strange, known) == 1
+        and muse_metrics.auc(known, known) == 0.5
+    )
+    assert muse_metrics.privleak(0, 0.5) == pytest.approx(-100) and muse_metrics.privleak(
+        1, 0.5
+    ) == pytest.approx(100)
+    assert muse_metrics.privleak(0.4772, muse_metrics.AUC_RETRAIN["muse-news"]) == pytest.approx(
+        0, abs=1e-6
+    )
+    assert muse_metrics.privleak(0.002, 0.4772) == pytest.approx((0.002 - 0.4772) / 0.4772 * 100)
+
+
+def test_a_bootstrap_interval_holds_the_mean_and_is_the_same_every_time():
+    low, high = muse_metrics.interval([0.0, 1.0] * 50)
+    assert low < 0.5 < high and (low, high) == muse_metrics.interval([0.0, 1.0] * 50)
+    assert muse_metrics.interval([0.25] * 4) == (0.25, 0.25)
+
+
+# the commands
+
+FEW = {"forget": 8, "retain1": 4, "retain2": 4, "holdout": 4}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A runs folder with target, reference, three unlearned runs, a chain and a stack of two
+    requests each; 20 articles in all."""
+    runs = tmp_path_factory.mktemp("toy") / "runs"
+    patch = pytest.MonkeyPatch()
+    patch.setattr(news, "ARTICLES", FEW)
+    patch.setattr(eval_muse, "NEW_TOKENS", dict.fromkeys(eval_muse.NEW_TOKENS, 6))
+    base = ["--benchmark", "muse", "--runs", str(runs)]
+    tiny = [*base, "--steps", "3", "--hidden", "32", "--depth", "3", "--batch", "8"]
+    for split, name in (("full", "target-seed42"), ("retain", "reference-seed42")):
+        finetune.command([*tiny, "--split", split])
+        (made,) = (runs / "muse" / "tiny" / split).iterdir()
+        made.rename(
+            made.with_name(name)
+        )  # the default name, so that commands find it as they find a full-sized one
+    steps = [*base, "--steps", "2", "--batch", "4"]
+    baselines_train.command([*steps, "--objective", "gd"])
+    controls.command([*base, "--control", "keyword"])
+    requests = ["--splits", "forget_sust1", "forget_sust2", *steps]
+    sequential.command([*requests, "--objective", "npo"])
+    grun_sequential.command([*requests, "--objective", "gd", "--layers", "1"])
+    grun_sequential.grun(*grun_sequential.read([*steps, "--objective", "idk", "--layers", "1"]))
+    yield runs
+    patch.undo()
+
+
+def test_from_nothing_to_the_table(toy, capsys):
+    """All kinds of runs, the chain and the stack are rows; a second start computes nothing; the
+    other mode aggregates the same rows."""
+    runs = toy
+    for split in ("forget", "forget_sust1", "forget_sust2"):
+        eval_muse.command(["--runs", str(runs), "--split", split])
+    muse_tables.command(["--runs", str(runs)])
+    frame = (
+        pd.read_csv(runs / "tables" / "muse.csv")
+        .fillna({"variant": ""})
+        .set_index(["split", "objective", "tuner"])
+    )
+    rows = {(split, "npo", "full") for split in ("forget_sust1", "forget_sust2")} | {
+        ("forget", "control", "keyword"),
+        ("forget", "gd", "full"),
+    }
+    rows |= {(split, "gd", "grun") for split in ("forget_sust1", "forget_sust2")} | {
+        ("forget", "idk", "grun")
+    }
+    assert rows | {("full", "target", "-"), ("retain", "reference", "-")} <= set(frame.index)
+    assert frame.loc[("retain", "reference", "-"), "privleak"] == pytest.approx(0, abs=1e-6)
+    numbers = frame.drop(("forget", "control", "keyword"))
+    assert (
+        numbers[["verbmem", "knowmem_f", "knowmem_r", "privleak", "auc", "auc_retrain"]]
+        .notna()
+        .all()
+        .all()
+    )
+    assert (
+        math.isnan(frame.loc[("forget", "control", "keyword"), "privleak"])
+        and frame.loc[("forget", "idk", "grun"), "verbmem_gate_open"] >= 0
+    )
+    assert (runs / "tables" / "muse.png").stat().st_size > 10_000 and "reference" in (
+        runs / "tables" / "muse.md"
+    ).read_text()
+    capsys.readouterr()
+    eval_muse.command(["--runs", str(runs), "--muse_mode", "ou"])
+    assert (
+        capsys.readouterr().out.count("skipped, evaluated before") == 5
+    )  # reference, target, gd, control, idk
+    summary = read_json(runs / "muse/tiny/full/target-seed42/eval/muse/summary.json")
+    assert summary["muse_mode"] == "ou" and "below 0.4" in summary["warning"]
+    with pytest.raises(ValueError, match="mix the modes muse, ou"):
+        muse_tables.collect(runs)
+
+
+def test_a_request_starts_from_what_the_one_before_left(toy):
+    (first,), (second,) = (
+        (toy / "muse/tiny" / f"forget_sust{k}").glob("npo-full-*") for k in (1, 2)
+    )
+    assert Run(first).config["target"].endswith("full/target-seed42") and Run(second).config[
+        "target"
+    ] == str(first)
+    assert "target=" not in second.name
+    with pytest.raises(ValueError, match="--tuner full"):
+        sequential.command(["--splits", "forget_sust1", "--tuner", "lora", "--benchmark", "muse"])
+
+
+def test_texts_are_scored_alike_in_any_batch_and_before_an_edit_as_without_one(toy):
+    """PrivLeak of a gated model: the tokens before the edited one are the untouched target's,
+    exactly."""
+    examples = open_source("muse").evaluation_sets("forget")["privleak_forget"][:5]
+    (gated,) = (toy / "muse/tiny/forget").glob("idk-grun-*")
+
+    def logprobs(path, size):
+        with load(path) as subject:
+            rows = eval_muse.MuseScorer(size, False, "auto").likelihood(
+                subject, "privleak_forget", examples, []
+            )
+            return [row["logprobs"] for row in rows], [
+                eval_muse.whole(subject.prompter, e.answer) for e in examples
+            ]
+
+    (one, encoded), (five, _), (plain, _) = (
+        logprobs(gated, 1),
+        logprobs(gated, 5),
+        logprobs(toy / "muse/tiny/full/target-seed42", 5),
+    )
+    for a, b, c, e in zip(one, five, plain, encoded, strict=True):
+        assert a == pytest.approx(b, abs=1e-5) and len(a) == len(e.ids) - 1
+        assert a[: e.prompt - 1] == pytest.approx(
+            c[: e.prompt - 1], abs=1e-5
+        ) and a != pytest.approx(c, abs=1e-5)
+
+
+def test_a_run_that_cannot_be_evaluated_costs_the_others_nothing(toy, tmp_path):
+    shutil.copytree(
+        toy / "muse/tiny/forget",
+        tmp_path / "muse/tiny/forget",
+        ignore=shutil.ignore_patterns("eval"),
+    )
+    (broken,) = (tmp_path / "muse/tiny/forget").glob("gd-full-*")
+    shutil.rmtree(broken / "model")
+    with pytest.raises(ValueError, match=f"{broken.name}.*holds neither"):
+        eval_muse.command(["--runs", str(tmp_path)])
+    assert (
+        len(list(tmp_path.glob("muse/tiny/forget/*/eval/muse/summary.json"))) == 2
+    )  # the control and idk
+
+
+def test_a_space_ends_knowmem_prompts_where_published(toy):
+    seen = []
+    tokenizer = SimpleNamespace(decode=lambda *_, **__: "x")
+    subject = SimpleNamespace(
+        prompter=SimpleNamespace(
+            prompt_ids=lambda text: seen.append(text) or [1], tokenizer=tokenizer
+        )
+    )
+    subject.generate = lambda prompts, n: ([[1]] * len(prompts), None)
+    subject.name = "x"
+    example = open_source("muse").evaluation_sets("forget")["knowmem_f"][0]
+    for space in (True, False):
+        eval_muse.MuseScorer(2, space, "auto").generation(subject, "knowmem_f", [example], [])
+    assert [text[-8:] for text in seen] == ["Answer: ", "\nAnswer:"]
+    assert (
+        json.dumps(eval_muse.read([])[0].prompt_space) == "false"
+        and eval_muse.read(["--benchmark", "muse-news"])[0].prompt_space
+    )

@@ -1,0 +1,118 @@
+"""A quantised base: what is said where it cannot be had, and that an adapter trains on one, is
+recognised on the plain base, and back."""
+
+import sys
+from importlib.util import find_spec
+from types import ModuleType
+
+import pytest
+import torch
+
+from grun import train as grun_train
+from grun.adapter.weights import Adapter, AdapterConfig, fingerprint, same_base
+from unlearn.language_model import models
+from unlearn.language_model.models import build_tiny, load_model, save_model, train_tokenizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory):
+    """A tiny model folder."""
+    folder = tmp_path_factory.mktemp("target")
+    tokenizer = train_tokenizer(["Question: Where was Ada Low born?\nAnswer: In Teselle."] * 3, 300)
+    save_model(folder, build_tiny(tokenizer, 64, 4, seed=1), tokenizer)
+    return str(folder)
+
+
+def train(target, tmp_path, *more):
+    words = [
+        "--authors",
+        "10",
+        "--heldout",
+        "2",
+        "--target",
+        target,
+        "--layers",
+        "1",
+        "2",
+        "--steps",
+        "3",
+        "--batch",
+        "4",
+        "--device",
+        "cpu",
+    ]
+    grun_train.command([*words, "--objective", "idk", "--runs", str(tmp_path), *more])
+
+
+def test_without_bitsandbytes_it_says_what_to_install(monkeypatch, target, tmp_path):
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    for quant in models.QUANTISED:
+        with pytest.raises(
+            ValueError, match=f"--quant {quant} needs bitsandbytes: pip install bitsandbytes=="
+        ):
+            train(target, tmp_path, "--quant", quant)
+    assert not list(tmp_path.rglob("DONE"))
+
+
+def test_four_bits_want_a_gpu_and_other_words_are_unknown(monkeypatch, target, tmp_path):
+    monkeypatch.setattr(models, "find_spec", lambda name: ModuleType(name))
+    for quant in ("nf4", "fp4"):
+        with pytest.raises(ValueError, match=f"--quant {quant} needs a GPU"):
+            train(target, tmp_path, "--quant", quant)
+    with pytest.raises(
+        ValueError, match="--quant int3 is unknown; choose one of no, int8, nf4, fp4"
+    ):
+        train(target, tmp_path, "--quant", "int3")
+
+
+def test_what_bitsandbytes_is_asked_for(monkeypatch):
+    """spec 8: int8 = LLM.int8 with threshold 6; fp4 = float32 arithmetic as upstream; nf4 in the
+    base's dtype; no double quantisation."""
+    monkeypatch.setattr(models, "find_spec", lambda name: ModuleType(name))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
+    gpu = torch.device("meta")  # any that is no CPU
+    assert models.quantisation("no", torch.bfloat16, CPU) == {}
+    int8 = models.quantisation("int8", torch.bfloat16, CPU)
+    assert (
+        int8["quantization_config"].load_in_8bit
+        and int8["quantization_config"].llm_int8_threshold == 6.0
+        and int8["device_map"] == {"": CPU}
+    )
+    for quant, arithmetic in (("nf4", torch.bfloat16), ("fp4", torch.float32)):
+        config = models.quantisation(quant, torch.bfloat16, gpu)["quantization_config"]
+        assert (config.load_in_4bit, config.bnb_4bit_quant_type, config.bnb_4bit_compute_dtype) == (
+            True,
+            quant,
+            arithmetic,
+        )
+        assert not config.bnb_4bit_use_double_quant
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_trained_on_int8_used_on_either(target, tmp_path, capfd):
+    """On a CPU: the base in int8, gate and edit in float32; its adapter fits the plain base and the
+    int8 one, and no other model."""
+    train(target, tmp_path, "--quant", "int8")
+    assert "inputs will be cast" not in capfd.readouterr().err, "a line at every matrix product"
+    (run,) = tmp_path.glob("*/*/*/idk-grun-*quant=int8*")
+    plain = load_model(target, "cpu")
+    packed = load_model(target, "cpu", quant="int8")
+    assert fingerprint(packed).endswith("-quantised") and packed.is_quantized
+    adapters = [Adapter.load(model, run / "adapter") for model in (plain, packed)]
+    assert {p.dtype for adapter in adapters for p in adapter.parameters()} == {torch.float32}
+    Adapter(plain, AdapterConfig([1], 2, base={"id": "x", "fingerprint": fingerprint(plain)})).save(
+        tmp_path / "a"
+    )
+    assert Adapter.load(packed, tmp_path / "a").layers == [1]
+
+
+def test_fingerprints_of_packed_models():
+    """Vectors and embeddings must agree; matrices too, but where one of the two packs them."""
+    assert (
+        same_base("aa-bb", "aa-bb")
+        and same_base("aa-bb", "aa-quantised")
+        and same_base("aa-quantised", "aa-bb")
+    )
+    assert not same_base("aa-bb", "aa-cc") and not same_base("aa-bb", "ab-quantised")

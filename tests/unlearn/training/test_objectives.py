@@ -1,0 +1,203 @@
+"""Objectives, gate loss and batch arithmetic against numbers derived by hand in each docstring."""
+
+import math
+
+import pytest
+import torch
+
+from grun.engines.pyvene import gate_loss
+from unlearn.language_model.batches import Said
+from unlearn.training.objectives import OBJECTIVES, retain_kl, retain_nll
+
+
+def said(probabilities: list[list[float]], **more) -> Said:
+    """Two-token vocabulary; each inner list holds one example's probabilities of its true tokens
+    (label 0)."""
+    flat = torch.tensor([p for row in probabilities for p in row])
+    logits = torch.stack([flat, 1 - flat], 1).log().requires_grad_()
+    rows = torch.tensor([b for b, row in enumerate(probabilities) for _ in row])
+    return Said(logits, torch.zeros(len(flat), dtype=torch.long), rows, len(probabilities), **more)
+
+
+RAGGED = [
+    [0.5, 0.25],
+    [0.125],
+]  # l = ln2 * (1, 2 | 3): S = (3, 3) ln2, A = (1.5, 3) ln2, CE_tok = 2 ln2
+LN2 = math.log(2)
+
+
+def test_ragged_reductions():
+    """CE_tok = (1 + 2 + 3) ln2 / 3 tokens = 2 ln2, not the mean of sequence means (1.5 + 3)/2 =
+    2.25 ln2."""
+    s = said(RAGGED)
+    assert s.nll_sum.tolist() == pytest.approx([3 * LN2, 3 * LN2])
+    assert s.nll_mean.tolist() == pytest.approx([1.5 * LN2, 3 * LN2])
+    assert OBJECTIVES["gd"].term(s).item() == pytest.approx(-2 * LN2)
+    assert retain_nll(s).item() == pytest.approx(2 * LN2)
+    assert retain_nll(s, "sequence_sum").item() == pytest.approx(3 * LN2)
+
+
+def test_npo_at_the_reference():
+    """theta = ref: (2 / 0.1) ln 2 = 13.8629, and d/dS_b = -1/B; here B = 2, and dS/dlogit_true = p
+    - 1 on each token."""
+    s = said(RAGGED, reference_nll=torch.tensor([3 * LN2, 3 * LN2]))
+    value = OBJECTIVES["npo"].term(s, beta=0.1)
+    assert value.item() == pytest.approx(13.8629, abs=1e-4)
+    (gradient,) = torch.autograd.grad(value, s.logits)
+    assert gradient[:, 0].tolist() == pytest.approx(
+        [-0.5 * (p - 1) for p in (0.5, 0.25, 0.125)], rel=1e-5
+    )
+
+
+def test_npo_away_from_the_reference():
+    """S - S_ref = (ln2, -ln2), beta = 1: sigma(ln2) = 2/3, sigma(-ln2) = 1/3; -2 (ln 2/3 + ln 1/3)
+    / 2 = ln(9/2)."""
+    s = said(RAGGED, reference_nll=torch.tensor([2 * LN2, 4 * LN2]))
+    assert OBJECTIVES["npo"].term(s, beta=1.0).item() == pytest.approx(math.log(4.5), rel=1e-5)
+
+
+def test_idkpo():
+    """beta = 1; refusal gained ln4 (S_ref - S = 2 ln2), true answer lost ln2 (S_ref - S = -ln2):
+    gain 3 ln2, sigma = 8/9, value 2 ln(9/8). At theta = ref it is (2/beta) ln 2."""
+    forget = said([[0.25]], reference_nll=torch.tensor([LN2]))
+    refusal = said([[0.5]], reference_nll=torch.tensor([3 * LN2]))
+    assert OBJECTIVES["idkpo"].term(forget, refusal, beta=1.0).item() == pytest.approx(
+        2 * math.log(9 / 8), rel=1e-5
+    )
+    same = said([[0.25]], reference_nll=torch.tensor([2 * LN2]))
+    assert OBJECTIVES["idkpo"].term(same, same, beta=0.1).item() == pytest.approx(
+        20 * LN2, rel=1e-5
+    )
+
+
+def test_simnpo():
+    """At A = gamma it is (2/beta) ln 2, whatever the lengths; A - gamma = ln2 at beta 1: sigma =
+    2/3, value 2 ln(3/2)."""
+    assert OBJECTIVES["simnpo"].term(
+        said([[0.5, 0.25], [0.125**0.5]]), beta=4.5, gamma=1.5 * LN2
+    ).item() == pytest.approx(2 / 4.5 * LN2, rel=1e-5)
+    assert OBJECTIVES["simnpo"].term(said([[0.25]]), beta=1.0, gamma=LN2).item() == pytest.approx(
+        2 * math.log(1.5), rel=1e-5
+    )
+
+
+def test_altpo_is_idkpo_with_another_answer():
+    assert OBJECTIVES["altpo"].term is OBJECTIVES["idkpo"].term and OBJECTIVES["altpo"].reads == (
+        "forget",
+        "alternate",
+    )
+
+
+def test_undial():
+    """Frozen logits (ln 1/2, ln 1/2), beta = ln 3: soft target (1/4, 3/4). CE against (1/2, 1/2) is
+    ln 2, against (1/4, 3/4) its entropy 1/4 ln 4 + 3/4 ln 4/3 = 2 ln 2 - 3/4 ln 3, which is the
+    least it can be: the gradient is 0 there."""
+    half = torch.tensor([[0.5, 0.5]]).log()
+    assert OBJECTIVES["undial"].term(
+        said([[0.5]], reference_logits=half), beta=math.log(3)
+    ).item() == pytest.approx(LN2, rel=1e-5)
+    s = said([[0.25]], reference_logits=half)
+    value = OBJECTIVES["undial"].term(s, beta=math.log(3))
+    assert value.item() == pytest.approx(2 * LN2 - 0.75 * math.log(3), rel=1e-5)
+    assert torch.autograd.grad(value, s.logits)[0].abs().max().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_wga():
+    """beta 1: -(1/2 * 1 + 1/4 * 2 + 1/8 * 3) ln2 / 3 tokens; the weight p is held constant, so
+    dF/dl = -p/3 and dl/dlogit_true = p - 1."""
+    s = said(RAGGED)
+    value = OBJECTIVES["wga"].term(s, beta=1.0)
+    assert value.item() == pytest.approx(-1.375 * LN2 / 3, rel=1e-5)
+    gradient = torch.autograd.grad(value, s.logits)[0][:, 0].tolist()
+    assert gradient == pytest.approx([-p / 3 * (p - 1) for p in (0.5, 0.25, 0.125)], rel=1e-5)
+
+
+def test_satimp():
+    """p = 1/2, powers 5 and 1: -(1/32)(1/2) ln 2; powers (1, 0) are WGA with beta 1."""
+    assert OBJECTIVES["satimp"].term(said([[0.5]]), beta=5.0, gamma=1.0).item() == pytest.approx(
+        -LN2 / 64, rel=1e-5
+    )
+    assert OBJECTIVES["satimp"].term(said(RAGGED), beta=1.0, gamma=0.0).item() == pytest.approx(
+        -1.375 * LN2 / 3, rel=1e-5
+    )
+
+
+def test_ceu():
+    """Two tokens: all of the target is on the other one, so CE = -ln(1 - p). First tokens are left
+    out: one token of p = 1/4 remains, ln(4/3). Its gradient on the true logit is softmax - target =
+    p - 0."""
+    s = said(RAGGED)
+    value = OBJECTIVES["ceu"].term(s)
+    assert value.item() == pytest.approx(math.log(4 / 3), rel=1e-5)
+    assert torch.autograd.grad(value, s.logits)[0][:, 0].tolist() == pytest.approx(
+        [0, 0.25, 0], abs=1e-6
+    )
+
+
+def test_pdu_spread():
+    """Logits (ln 1/4, ln 3/4): maximum minus mean is ln(3)/2, squared ln(3)^2 / 4; equal logits (p
+    = 1/2): 0. Mean over the two tokens."""
+    assert OBJECTIVES["pdu"].term(said([[0.25, 0.5]])).item() == pytest.approx(
+        math.log(3) ** 2 / 8, rel=1e-5
+    )
+
+
+def test_retain_kl():
+    """KL((1/2, 1/2) || (1/4, 3/4)) = 1/2 ln 2 + 1/2 ln(2/3) = 1/2 ln(4/3); 0 at theta = ref."""
+    s = said([[0.25]], reference_logits=torch.tensor([[0.5, 0.5]]).log())
+    assert retain_kl(s).item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-5)
+    assert retain_kl(
+        said([[0.25]], reference_logits=torch.tensor([[0.25, 0.75]]).log())
+    ).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_retain_kl_reductions():
+    """Three tokens of two examples, each with KL 1/2 ln(4/3): token mean the same; batchmean_all
+    3/2 of it (a sum over B = 2)."""
+    s = said([[0.25, 0.25], [0.25]], reference_logits=torch.tensor([[0.5, 0.5]] * 3).log())
+    assert retain_kl(s).item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-5)
+    assert retain_kl(s, "batchmean_all").item() == pytest.approx(0.75 * math.log(4 / 3), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_parts_add_up_to_the_whole(name):
+    """Means divide by the counts of the whole batch, so the values of its two examples add up to
+    the batch's value."""
+
+    class Whole:
+        def __init__(self, n):
+            self.ids = list(range(n + 1))
+            self.scored_from = 1
+
+    def passes(rows, first):
+        logits = torch.tensor([[0.5, 0.5], [0.7, 0.3], [0.2, 0.8]]).log()[
+            first : first + sum(map(len, rows))
+        ]
+        return said(rows, reference_nll=torch.full((len(rows),), LN2), reference_logits=logits)
+
+    objective = OBJECTIVES[name]
+    whole = [Whole(2), Whole(1)]
+    parts = [passes(RAGGED[:1], 0).part_of(whole), passes(RAGGED[1:], 2).part_of(whole)]
+    together = [
+        objective.term(*[s] * len(objective.reads), beta=0.5, gamma=0.2)
+        for s in (*parts, passes(RAGGED, 0))
+    ]
+    assert (together[0] + together[1]).item() == pytest.approx(together[2].item(), rel=1e-5)
+
+
+def test_gate_loss():
+    """One layer; forget logit 0 -> ln 2, retain logits (9, 0) -> 9.0001 + ln 2; mean of three. The
+    gradient on the saturated retain gate is 0.9999 / 3 with logits, and 0 with upstream's bfloat16
+    probabilities, where BCE is clamped to 100."""
+    forget = said([[0.5]])
+    retain = said([[0.5], [0.5]])
+    forget.gates = torch.zeros(1, 1)
+    retain.gates = torch.tensor([[9.0, 0.0]], requires_grad=True)
+    value = gate_loss(forget, retain)
+    assert value.item() == pytest.approx((9.0001 + 2 * LN2) / 3, abs=1e-4)
+    assert torch.autograd.grad(value, retain.gates)[0][0, 0].item() == pytest.approx(
+        0.9999 / 3, abs=1e-4
+    )
+    upstream = gate_loss(forget, retain, "bce_prob")
+    assert upstream.item() == pytest.approx((100 + 2 * LN2) / 3, abs=1e-2)
+    assert torch.autograd.grad(upstream, retain.gates)[0][0, 0].item() == 0
