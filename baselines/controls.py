@@ -30,15 +30,15 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from baselines.guards.base import Guard, last_states
+from baselines.guards.base import InputFilter, last_states
 from unlearn.benchmarks.tofu import Example
-from unlearn.config.flags import flag, main, parse, show
+from unlearn.config.flags import flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
-from unlearn.language_model.models import blocks, check_layers, load_model
+from unlearn.language_model.models import check_layers, decoder_layers, load_model
 from unlearn.synthetic.names import PARTICLES
-from unlearn.training.loss import TargetFlags, source_of
-from unlearn.training.targets import prompter_of, target_of
+from unlearn.training.loss import TargetFlags, open_benchmark_of
+from unlearn.training.targets import load_prompt_encoder, resolve_target
 
 CONTROLS = ("probe", "keyword", "words")
 BATCH = 64
@@ -83,18 +83,18 @@ def fit_probe(
     forget: list[Example],
     retain: list[Example],
     refusals: list[str],
-) -> tuple[Guard, dict]:
+) -> tuple[InputFilter, dict]:
     """Logistic regression on standardised states, classes weighted equally; (guard, what is told of
     it)."""
     model = load_model(target, args.device, args.dtype, args.attn)
-    prompter = prompter_of(args, target)
-    depth = len(blocks(model))
+    prompt_encoder = load_prompt_encoder(args, target)
+    depth = len(decoder_layers(model))
     (layer,) = check_layers([depth // 2 if args.layer is None else args.layer], depth)
 
     def states(examples: list[Example]) -> np.ndarray:
-        prompts = [prompter.prompt_ids(e.question) for e in examples]
+        prompts = [prompt_encoder.prompt_ids(e.question) for e in examples]
         parts = [
-            last_states(model, layer, prompts[i : i + BATCH], prompter.tokenizer.pad_token_id)
+            last_states(model, layer, prompts[i : i + BATCH], prompt_encoder.tokenizer.pad_token_id)
             for i in range(0, len(prompts), BATCH)
         ]
         return torch.cat(parts).cpu().numpy()
@@ -119,7 +119,7 @@ def fit_probe(
         "forget_fired": float(fired[y == 1].mean()),
         "retain_fired": float(fired[y == 0].mean()),
     }
-    guard = Guard(
+    guard = InputFilter(
         "probe", refusals, layer, bias, threshold, weight=torch.tensor(weight, dtype=torch.float32)
     )
     return guard, told | {"trainable_params": len(weight) + 1}
@@ -128,12 +128,12 @@ def fit_probe(
 def control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
     """Make, or find made, the control that `args` name; return its run directory."""
     run, config = cell_of(args, origins, plain, "control", args.control)
-    source = source_of(args)
+    source = open_benchmark_of(args)
     forget = source.examples(args.split)
     retain = source.unlearning_retain(args.split, args.retain_split)
     if run.skip(config, args.overwrite):
         return run.path
-    target = target_of(args)
+    target = resolve_target(args)
     began = time.perf_counter()
     if args.control == "probe":
         guard, told = fit_probe(args, target, forget, retain, source.idk)
@@ -148,7 +148,7 @@ def control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
             raise ValueError(
                 f"{args.benchmark}: no row of {args.split} tells its author's name, so there is nothing to filter for"
             )
-        guard = Guard("keyword", source.idk, names=names)
+        guard = InputFilter("keyword", source.idk, names=names)
         told = {"names": len(names), "trainable_params": 0}
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)
@@ -157,9 +157,9 @@ def control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
     return run.path
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     control(*read(argv))
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

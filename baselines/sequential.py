@@ -15,10 +15,10 @@ runs/<benchmark>/<model>/<split>/<run>/; its config names the model it started f
 from pathlib import Path
 
 from baselines.train import baseline, read
-from unlearn.config.flags import Parser, main
+from unlearn.config.flags import Parser, run_command
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = Parser(prog="python -m baselines.sequential", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--splits",
@@ -49,4 +49,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

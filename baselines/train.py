@@ -14,16 +14,22 @@ from pathlib import Path
 import torch
 
 from baselines.tuners import FullTuner, LoraTuner
-from unlearn.config.flags import flag, main, parse, show
+from unlearn.config.flags import flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of, replace_directory
 from unlearn.language_model.models import load_model, mixed_precision, save_model
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.loop import train
-from unlearn.training.loss import UnlearnFlags, Unlearning, pairs_of, plan_of, source_of
+from unlearn.training.loss import (
+    UnlearnFlags,
+    UnlearningLoss,
+    build_sampler,
+    build_train_config,
+    open_benchmark_of,
+)
 from unlearn.training.objectives import OBJECTIVES, OFFICIAL_NAMES
-from unlearn.training.targets import prompter_of, target_of
+from unlearn.training.targets import load_prompt_encoder, resolve_target
 
 TUNERS = ("full", "lora")
 
@@ -120,23 +126,23 @@ def say_aloud(words: str) -> None:
 def baseline(args: BaselineFlags, origins: dict, plain: BaselineFlags) -> Path:
     """Train, or find trained, the model that `args` name; return its run directory."""
     run, config = cell_of(args, origins, plain, args.objective, args.tuner)
-    pairs = pairs_of(args, source_of(args))
+    pairs = build_sampler(args, open_benchmark_of(args))
     if run.skip(config, args.overwrite):
         return run.path
-    target = target_of(args)
-    prompter = prompter_of(args, target)
+    target = resolve_target(args)
+    prompt_encoder = load_prompt_encoder(args, target)
     tuner = tuner_of(args, target)
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)
-    pairs = with_alternates(args, pairs, tuner.model, prompter, target, run.path.parent)
-    plan = replace(plan_of(args, pairs), mixed_precision=mixed_precision(tuner.device))
-    losses = Unlearning(
-        args, tuner, prompter, dual_start=round(args.dual_warmup * pairs.steps_per_epoch)
+    pairs = with_alternates(args, pairs, tuner.model, prompt_encoder, target, run.path.parent)
+    plan = replace(build_train_config(args, pairs), mixed_precision=mixed_precision(tuner.device))
+    losses = UnlearningLoss(
+        args, tuner, prompt_encoder, dual_start=round(args.dual_warmup * pairs.steps_per_epoch)
     )
     with torch.autocast(
         tuner.device.type, torch.bfloat16, enabled=plan.mixed_precision == "bf16"
     ):  # as the loop's own forwards
-        losses.know_reference(
+        losses.precompute_reference_nll(
             (pairs.items(step) for step in range(plan.steps)), run.path / "reference.json"
         )
     result = train(
@@ -145,20 +151,20 @@ def baseline(args: BaselineFlags, origins: dict, plain: BaselineFlags) -> Path:
         pairs.items,
         plan,
         run,
-        saver(args, tuner, prompter),
+        saver(args, tuner, prompt_encoder),
         losses.check(pairs),
     )
     run.finish(result | {"trainable_params": tuner.trainable_params})
     return run.path
 
 
-def saver(args: BaselineFlags, tuner, prompter):
+def saver(args: BaselineFlags, tuner, prompt_encoder):
     """save(directory): directory/model, a whole HF model with its tokenizer, or directory/lora,
     peft's adapter folder."""
 
     def save(directory: Path, state_dict: dict | None = None) -> None:
         if args.tuner == "full":
-            save_model(directory, tuner.model, prompter.tokenizer, state_dict)
+            save_model(directory, tuner.model, prompt_encoder.tokenizer, state_dict)
         else:
             replace_directory(
                 directory / "lora",
@@ -168,9 +174,9 @@ def saver(args: BaselineFlags, tuner, prompter):
     return save
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     baseline(*read(argv))
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from unlearn.language_model.batches import Batch, Said, pad, say
+from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad
 
 
 @contextmanager
@@ -51,9 +51,9 @@ class Tuner:
     def trainable_params(self) -> int:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
-    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
         """One forward over all examples of all batches."""
-        together = say(
+        together = forward_answers(
             self.model,
             pad([e for batch in batches.values() for e in batch.encoded], 0, self.device),
         )
@@ -68,11 +68,11 @@ class Tuner:
             strict=True,
         )
         return {
-            name: Said(logits, labels, rows - rows[0], size)
+            name: AnswerLogits(logits, labels, rows - rows[0], size)
             for name, logits, labels, rows, size in parts
         }
 
-    def own_terms(self, said: dict[str, Said]) -> dict[str, Tensor]:
+    def auxiliary_losses(self, said: dict[str, AnswerLogits]) -> dict[str, Tensor]:
         return {}
 
 
@@ -83,7 +83,7 @@ class FullTuner(Tuner):
     A TIED head (the embedding matrix itself, as in `tiny`, Llama-3.2-1B or Gemma) IS NOT FROZEN,
     whatever the flag says: freezing it would freeze the input embeddings too, which upstream
     trains; `frozen_head` says what was done. The reference is the model itself until it moves
-    (`unlearn.training.loss.know_reference`); `frozen`, a second copy, is needed for reference
+    (`unlearn.training.loss.precompute_reference_nll`); `frozen`, a second copy, is needed for reference
     logits alone."""
 
     def __init__(
@@ -101,15 +101,15 @@ class FullTuner(Tuner):
         head.requires_grad_(not self.frozen_head)
 
     @torch.no_grad()
-    def say_frozen(self, batch: Batch) -> Said:
+    def reference_forward(self, batch: Batch) -> AnswerLogits:
         """The second copy's word; without one the model's own, which is right before the first step
         and never asked for later."""
         assert self.frozen is not None or not self.moved
-        return say(self.frozen or self.model, batch)
+        return forward_answers(self.frozen or self.model, batch)
 
-    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
         self.moved = True
-        return super().say(batches)
+        return super().forward_answers(batches)
 
 
 class LoraTuner(Tuner):
@@ -148,6 +148,6 @@ class LoraTuner(Tuner):
         super().__init__(adapted, gradient_checkpointing)
 
     @torch.no_grad()
-    def say_frozen(self, batch: Batch) -> Said:
+    def reference_forward(self, batch: Batch) -> AnswerLogits:
         with self.model.disable_adapter():
-            return say(self.model, batch)
+            return forward_answers(self.model, batch)

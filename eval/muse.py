@@ -22,16 +22,16 @@ from eval.metrics import muse as muse_metrics
 from eval.metrics.tofu import gate_statistics
 from eval.run import cell_runs, opened
 from eval.scoring.likelihood import by_length, token_statistics, tokens_of
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from eval.scoring.scoring import Rows, SetFile, bar, exactly, generations
 from unlearn.benchmarks.muse import NAMES, chunked, cut
-from unlearn.benchmarks.tofu import Example, Source
-from unlearn.config.flags import DataFlags, RunFlags, flag, main, parse, place
+from unlearn.benchmarks.tofu import Benchmark, Example
+from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, read_json, write_json
 from unlearn.language_model.batches import pad
-from unlearn.language_model.prompts import Encoded, Prompter, common_prefix
-from unlearn.training.loss import source_of
+from unlearn.language_model.prompts import Encoded, PromptEncoder, common_prefix
+from unlearn.training.loss import open_benchmark_of
 
 FOLDER = "muse"  # <run>/eval/muse: the sets are the same for every forget split
 NEW_TOKENS = {"verbmem": 128, "knowmem_f": 32, "knowmem_r": 32}
@@ -82,7 +82,7 @@ class MuseScorer:
 
     def parts(
         self, name: str
-    ) -> dict[str, tuple[dict, Callable[[Subject, str, list[Example], Rows], list[dict]]]]:
+    ) -> dict[str, tuple[dict, Callable[[EvalModel, str, list[Example], Rows], list[dict]]]]:
         if name in TEXTS:
             return {"likelihood": ({"dtype": self.dtype}, self.likelihood)}
         space = {"prompt_space": self.prompt_space} if name != "verbmem" else {}
@@ -94,22 +94,22 @@ class MuseScorer:
         }
 
     def generation(
-        self, subject: Subject, name: str, examples: list[Example], _rows: Rows
+        self, eval_model: EvalModel, name: str, examples: list[Example], _rows: Rows
     ) -> list[dict]:
         """generation, rougeL_f1 and rougeL_f1_ou against the true text, gates of the prompt's last
         token where the model has them."""
         end = " " if name != "verbmem" and self.prompt_space else ""
         texts = generations(
-            subject,
+            eval_model,
             [e.question + end for e in examples],
             self.batch_size,
             NEW_TOKENS[name],
-            bar(subject, name, "generation"),
+            bar(eval_model, name, "generation"),
         )
         found = []
         for e, (text, gates) in zip(examples, texts, strict=True):
             said, truth = (
-                (text, first_tokens(subject, e.answer, NEW_TOKENS[name]))
+                (text, first_tokens(eval_model, e.answer, NEW_TOKENS[name]))
                 if name == "verbmem"
                 else (muse_metrics.cut_answer(text), e.answer)
             )
@@ -122,20 +122,20 @@ class MuseScorer:
         return found
 
     def likelihood(
-        self, subject: Subject, name: str, examples: list[Example], _rows: Rows
+        self, eval_model: EvalModel, name: str, examples: list[Example], _rows: Rows
     ) -> list[dict]:
         """logprobs [n - 1]: log p of every token of a text but its first, in one pass; nothing for
         a model without likelihoods."""
-        encoded = [whole(subject.prompter, e.answer) for e in examples]
+        encoded = [whole(eval_model.prompt_encoder, e.answer) for e in examples]
         found = [{} for _ in examples]
-        for indices in bar(subject, name, "likelihood")(
+        for indices in bar(eval_model, name, "likelihood")(
             by_length([len(e.ids) for e in encoded], self.batch_size)
         ):
-            said = subject.say(
+            said = eval_model.forward_answers(
                 pad(
                     [encoded[i] for i in indices],
-                    subject.prompter.tokenizer.pad_token_id,
-                    subject.device,
+                    eval_model.prompt_encoder.tokenizer.pad_token_id,
+                    eval_model.device,
                 )
             )
             if said is None:
@@ -149,23 +149,23 @@ class MuseScorer:
         return found
 
 
-def first_tokens(subject: Subject, text: str, count: int) -> str:
+def first_tokens(eval_model: EvalModel, text: str, count: int) -> str:
     """The text of its first `count` ids, the tokenizer's first special one included
     (muse:metrics/verbmem.py)."""
-    tokenizer = subject.prompter.tokenizer
+    tokenizer = eval_model.prompt_encoder.tokenizer
     return tokenizer.decode(tokenizer(text)["input_ids"][:count], skip_special_tokens=True).strip()
 
 
-def whole(prompter: Prompter, text: str) -> Encoded:
+def whole(prompt_encoder: PromptEncoder, text: str) -> Encoded:
     """A text, every token but the first scored; its `prompt` ends where training cuts it, for a
     gated model's edit (module docstring)."""
-    ids = prompter.tokenizer(text)["input_ids"]
-    first = prompter.tokenizer(cut(chunked(text)[0])[0])["input_ids"]
+    ids = prompt_encoder.tokenizer(text)["input_ids"]
+    first = prompt_encoder.tokenizer(cut(chunked(text)[0])[0])["input_ids"]
     return Encoded(ids, max(1, common_prefix(first, ids)), 1)
 
 
 def evaluate(
-    folder: Path, about: dict, opening: Callable[[], Subject], source: Source, args: MuseFlags
+    folder: Path, about: dict, opening: Callable[[], EvalModel], source: Benchmark, args: MuseFlags
 ) -> None:
     """Score one model on every set, as far as it is not done. `about` are the words that name its
     row in the tables."""
@@ -178,12 +178,12 @@ def evaluate(
     }
     missing = [name for name, file in files.items() if file.missing(scorer)]
     if missing:
-        with opening() as subject:
-            subject.prompter = Prompter(
-                subject.prompter.tokenizer, "text", max_length=2**30
+        with opening() as eval_model:
+            eval_model.prompt_encoder = PromptEncoder(
+                eval_model.prompt_encoder.tokenizer, "text", max_length=2**30
             )  # prompts come whole, and are never cut
             for name in missing:
-                list(files[name].fill(subject, scorer, sets[name]))
+                list(files[name].fill(eval_model, scorer, sets[name]))
     told = (
         f"evaluated {', '.join(missing)} in {time.perf_counter() - began:.1f} s"
         if missing
@@ -269,13 +269,13 @@ class Work:
 
     folder: Path
     about: dict
-    opening: Callable[[], Subject]
+    opening: Callable[[], EvalModel]
 
 
 def work_of_run(run: Run, args: MuseFlags) -> Work:
     config = run.config
     result = run.result
-    about = {"benchmark": config["place"]} | {
+    about = {"benchmark": config["benchmark_id"]} | {
         name: config[name] for name in ("model", "split", "objective", "tuner", "variant", "seed")
     }
     about |= {"run": str(run.path)} | {
@@ -308,15 +308,15 @@ def work_of_stack(stack: Path, args: MuseFlags, where: str) -> list[Work]:
     }
     about["train_seconds"] = sum(row["train_seconds"] or 0 for row in rows[: len(active)])
 
-    def opening() -> Subject:
-        subject = opened(Run(stack), args)
-        subject.attached.chosen = list(range(len(active)))
-        speak = subject.generate
-        subject.generate = lambda *asked: (
+    def opening() -> EvalModel:
+        eval_model = opened(Run(stack), args)
+        eval_model.adapter_hooks.chosen = list(range(len(active)))
+        speak = eval_model.generate
+        eval_model.generate = lambda *asked: (
             speak(*asked)[0],
             None,
         )  # the gates of several requests are no one model's
-        return subject
+        return eval_model
 
     return [Work(stack / "eval" / f"{FOLDER}-{args.split}", about, opening)]
 
@@ -328,9 +328,9 @@ def read(argv: list[str] | None):
     return parse(MuseFlags, argv, cell, __doc__)
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, plain = read(argv)
-    source = source_of(args)
+    source = open_benchmark_of(args)
     where = place(args, plain)
     done = []
     problems = {}
@@ -365,4 +365,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from eval.metrics.fluency import CharacterModel, Classifier
 from eval.report.summary import Options, write_summary
-from eval.scoring.model import Subject, load
+from eval.scoring.model import EvalModel, load
 from eval.scoring.scoring import Scorer, SetFile
-from unlearn.benchmarks.tofu import Source
-from unlearn.config.flags import DataFlags, RunFlags, flag, main, parse, place
+from unlearn.benchmarks.tofu import Benchmark
+from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, named_runs
-from unlearn.training.loss import source_of
+from unlearn.training.loss import open_benchmark_of
 
 
 @dataclass
@@ -97,7 +97,7 @@ def target_of(run: Run) -> str | None:
         return None
 
 
-def opened(run: Run, args: EvalFlags) -> Subject:
+def opened(run: Run, args: EvalFlags) -> EvalModel:
     """The run, loaded. Raises `ValueError` whatever is wrong with its files: a checkpoint of
     another architecture fails in many ways."""
     try:
@@ -111,7 +111,9 @@ def opened(run: Run, args: EvalFlags) -> Subject:
         ) from error
 
 
-def evaluate(run: Run, source: Source, args: EvalFlags, scorer: Scorer) -> tuple[Path, list[str]]:
+def evaluate(
+    run: Run, source: Benchmark, args: EvalFlags, scorer: Scorer
+) -> tuple[Path, list[str]]:
     """Score one run on every set of the split; return the folder of its results, and what was wrong
     with a set.
 
@@ -130,10 +132,10 @@ def evaluate(run: Run, source: Source, args: EvalFlags, scorer: Scorer) -> tuple
             problems.append(str(error))
     missing = [name for name, file in files.items() if file.missing(scorer)]
     if missing:
-        with opened(run, args) as subject:
+        with opened(run, args) as eval_model:
             for name in missing:
                 try:
-                    list(files[name].fill(subject, scorer, sets[name]))
+                    list(files[name].fill(eval_model, scorer, sets[name]))
                 # one set with an answer that this tokenizer cannot say must not cost the others
                 except ValueError as error:
                     problems.append(
@@ -150,7 +152,7 @@ def evaluate(run: Run, source: Source, args: EvalFlags, scorer: Scorer) -> tuple
     return folder, problems
 
 
-def scorer_of(args: EvalFlags, source: Source) -> Scorer:
+def scorer_of(args: EvalFlags, source: Benchmark) -> Scorer:
     """How this command scores."""
     answers = [
         e.answer for examples in source.evaluation_sets(args.split).values() for e in examples
@@ -166,12 +168,12 @@ def scorer_of(args: EvalFlags, source: Source) -> Scorer:
     )
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     def cell(values: Namespace) -> dict:
         return recipe("eval", benchmark=values.benchmark, model=values.model)
 
     args, _, plain = parse(EvalFlags, argv, cell, __doc__)
-    source = source_of(args)
+    source = open_benchmark_of(args)
     source.evaluation_sets(
         args.split
     )  # bad data are nobody's fault but theirs: they stop the command before a model is loaded
@@ -197,4 +199,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

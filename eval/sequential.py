@@ -24,10 +24,10 @@ from torch import nn
 
 from eval.metrics.tofu import rouge_recall
 from eval.report.sequential_tables import draw, tabulate
-from eval.scoring.model import Subject, load
+from eval.scoring.model import EvalModel, load
 from eval.scoring.scoring import by_length
-from unlearn.benchmarks.tofu import Example, Source, open_source
-from unlearn.config.flags import RunFlags, flag, main, parse
+from unlearn.benchmarks.tofu import Benchmark, Example, open_benchmark
+from unlearn.config.flags import RunFlags, flag, parse, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import read_json, write_json
 from unlearn.language_model.batches import pad
@@ -56,10 +56,10 @@ class SequentialFlags(RunFlags):
             raise ValueError(f"--rules {' '.join(self.rules)}: choose from {', '.join(RULES)}")
 
 
-def source_of(told: dict, data_dir: str | None) -> Source:
+def open_benchmark_of(told: dict, data_dir: str | None) -> Benchmark:
     """The benchmark that a request was trained on, as its recipe names it."""
     sizes = {name: told[name] for name in ("authors", "heldout") if told.get(name) is not None}
-    return open_source(
+    return open_benchmark(
         told["benchmark"],
         data_dir=data_dir,
         data_seed=told.get("data_seed", 0),
@@ -68,7 +68,7 @@ def source_of(told: dict, data_dir: str | None) -> Source:
     )
 
 
-def sets_of(source: Source, splits: list[str]) -> dict[str, list[Example]]:
+def sets_of(source: Benchmark, splits: list[str]) -> dict[str, list[Example]]:
     """What every stage is judged on."""
     common = source.evaluation_sets(splits[0])
     return {split: source.examples(split) for split in splits} | {
@@ -83,27 +83,30 @@ def stages_of(names: list[str], withdrawn: str) -> dict[str, list[str]]:
 
 
 @torch.no_grad()
-def rows_of(subject: Subject, examples: list[Example], args: SequentialFlags) -> list[dict]:
+def rows_of(eval_model: EvalModel, examples: list[Example], args: SequentialFlags) -> list[dict]:
     """generation, rougeL_recall, prob = exp(-A) and gates [K][L] (missing without requests) of
     every example."""
-    prompts = [subject.prompter.prompt_ids(e.question) for e in examples]
+    prompts = [eval_model.prompt_encoder.prompt_ids(e.question) for e in examples]
     found: list = [None] * len(examples)
     for indices in by_length([len(p) for p in prompts], args.batch_size):
-        texts, gates = subject.generate([prompts[i] for i in indices], args.max_new_tokens)
+        texts, gates = eval_model.generate([prompts[i] for i in indices], args.max_new_tokens)
         encoded = [
-            subject.prompter.encode(examples[i].question, examples[i].answer) for i in indices
+            eval_model.prompt_encoder.encode(examples[i].question, examples[i].answer)
+            for i in indices
         ]
         probs = (
             (
-                -subject.say(
-                    pad(encoded, subject.prompter.tokenizer.pad_token_id, subject.device)
+                -eval_model.forward_answers(
+                    pad(
+                        encoded, eval_model.prompt_encoder.tokenizer.pad_token_id, eval_model.device
+                    )
                 ).nll_mean
             )
             .exp()
             .tolist()
         )
         for b, (i, ids) in enumerate(zip(indices, texts, strict=True)):
-            text = subject.prompter.tokenizer.decode(ids, skip_special_tokens=True).strip()
+            text = eval_model.prompt_encoder.tokenizer.decode(ids, skip_special_tokens=True).strip()
             e = examples[i]
             row = {
                 "index": e.index,
@@ -129,39 +132,41 @@ def rows_of(subject: Subject, examples: list[Example], args: SequentialFlags) ->
 def evaluate(folder: Path, args: SequentialFlags) -> list[dict]:
     """Score one stack at every stage under every rule; return one record per (rule, stage, set).
     What is scored already is read."""
-    with load(folder, args.device, args.dtype, args.attn) as subject:
-        attached = subject.attached
-        names = attached.names
-        told = attached.adapters[0].config.recipe
+    with load(folder, args.device, args.dtype, args.attn) as eval_model:
+        adapter_hooks = eval_model.adapter_hooks
+        names = adapter_hooks.names
+        told = adapter_hooks.adapters[0].config.recipe
         withdrawn = args.withdraw or names[len(names) // 2]
         if withdrawn not in names:
             raise ValueError(
                 f"--withdraw {withdrawn}: {folder} has the requests {', '.join(names)}"
             )
-        sets = sets_of(source_of(told, args.data_dir), names)
+        sets = sets_of(open_benchmark_of(told, args.data_dir), names)
         records = []
         for rule in args.rules:
-            attached.combination = type(attached.combination)(
-                **attached.combination.as_dict() | {"rule": rule}
+            adapter_hooks.combination = type(adapter_hooks.combination)(
+                **adapter_hooks.combination.as_dict() | {"rule": rule}
             )
             for stage, active in stages_of(names, withdrawn).items():
                 path = folder / "eval" / rule / f"{stage.replace(' ', '-')}.json"
-                weights = {name: digest(attached.adapters[names.index(name)]) for name in active}
+                weights = {
+                    name: digest(adapter_hooks.adapters[names.index(name)]) for name in active
+                }
                 settings = {
                     "weights": weights,
                     "max_new_tokens": args.max_new_tokens,
-                    "combination": attached.combination.as_dict(),
+                    "combination": adapter_hooks.combination.as_dict(),
                 }
                 kept = read_json(path) if path.exists() and not args.overwrite else {}
                 if (
                     kept.get("settings") != json.loads(json.dumps(settings))
                     or kept["sets"].keys() != sets.keys()
                 ):
-                    with attached.only(active):
+                    with adapter_hooks.only(active):
                         kept = {
                             "settings": settings,
                             "sets": {
-                                name: rows_of(subject, examples, args)
+                                name: rows_of(eval_model, examples, args)
                                 for name, examples in sets.items()
                             },
                         }
@@ -176,7 +181,7 @@ def evaluate(folder: Path, args: SequentialFlags) -> list[dict]:
                 about |= {
                     "rule": rule,
                     "stage": stage,
-                    "c": attached.combination.scale(len(active)) if active else None,
+                    "c": adapter_hooks.combination.scale(len(active)) if active else None,
                     "requests": len(active),
                 }
                 records += [
@@ -218,7 +223,7 @@ def summary(name: str, rows: list[dict], active: list[str]) -> dict:
     return told | {"open": float((torch.stack(last) > 0.5).any(0).float().mean())}
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     def cell(values: Namespace) -> dict:
         return recipe("eval", benchmark=values.benchmark)
 
@@ -236,4 +241,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

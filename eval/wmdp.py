@@ -34,10 +34,10 @@ from eval.scoring.multiple_choice import (
     write_tasks,
 )
 from unlearn.benchmarks.corpora import questions
-from unlearn.config.flags import DataFlags, RunFlags, flag, main, parse, place
+from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, named_runs, read_json, write_json
-from unlearn.language_model.models import load_model, made_here
+from unlearn.language_model.models import load_model, trained_from_scratch
 
 
 @dataclass
@@ -100,8 +100,8 @@ def untouched(args: McqFlags) -> Run:
             "seed": 42,
         }
         config |= {
-            "place": "wmdp",
-            "identity": {"model": args.model},
+            "benchmark_id": "wmdp",
+            "config_key": {"model": args.model},
             "flags": flags,
             "target": args.model,
         }
@@ -128,7 +128,7 @@ def cell_runs(args: McqFlags, where: str) -> list[Run]:
         if done.parent.parent.name != "full"
     ]
     targets = [Run(done.parent) for done in sorted((model / "full").glob("target-seed*/DONE"))]
-    if not made_here(args.model) and not targets:
+    if not trained_from_scratch(args.model) and not targets:
         targets = [untouched(args)]
     if not targets + runs:
         raise ValueError(f"no finished run below {model}; make some with bash cmd_wmdp.sh")
@@ -148,8 +148,8 @@ def evaluate(run: Run, args: McqFlags, tasks: dict[str, dict]) -> None:
         if args.overwrite or not path.exists() or read_json(path)["head"] != heads[name]
     ]
     if missing:
-        with opened(str(run.path), None, args.device, args.dtype) as subject:
-            lm = GrunLM(subject, batch_size=args.batch_size)
+        with opened(str(run.path), None, args.device, args.dtype) as eval_model:
+            lm = GrunLM(eval_model, batch_size=args.batch_size)
             for name in missing:
                 rows = (
                     by_grun(lm, name, questions(name, args), args.limit)
@@ -189,7 +189,7 @@ def summarise(rows: dict[str, list[dict]], tests: dict[str, str]) -> dict[str, f
     }
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     def cell(values: Namespace) -> dict:
         return recipe("wmdp", benchmark=values.benchmark, model=values.model)
 
@@ -219,4 +219,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

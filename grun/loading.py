@@ -15,7 +15,7 @@ from grun.adapter import official
 from grun.adapter.composition import Combination
 from grun.adapter.hub import folder_of
 from grun.adapter.weights import Adapter
-from grun.inference.hooks import Attached
+from grun.inference.hooks import AdapterHooks
 from grun.requests import INDEX, Requests
 
 
@@ -32,7 +32,7 @@ def load(
     remove(). Raises `ValueError` for another base model, a damaged or newer adapter, a source that
     is none, and a model that has adapters already."""
     if not isinstance(source, str | Path):
-        Attached(
+        AdapterHooks(
             model,
             [adapter_from(model, folder_of(one)) for one in source],
             combination,
@@ -43,7 +43,7 @@ def load(
     if (folder / INDEX).exists():
         Requests(folder).attach(model, combination)
     else:
-        Attached(model, adapter_from(model, folder), combination)
+        AdapterHooks(model, adapter_from(model, folder), combination)
     return model
 
 

@@ -32,8 +32,8 @@ from torch import nn
 from grun.adapter.composition import RULES, Combination
 from grun.adapter.hub import folder_of
 from grun.adapter.weights import CONFIG, WEIGHTS, Adapter, read_folder, same_base
-from grun.inference.hooks import Attached
-from unlearn.config.flags import Parser, main
+from grun.inference.hooks import AdapterHooks
+from unlearn.config.flags import Parser, run_command
 from unlearn.config.run_directory import read_json, replace_directory, write_json
 from unlearn.language_model.models import load_model
 
@@ -162,10 +162,10 @@ class Requests:
             self.folder / name, ignore_errors=True
         )  # what is left there is no request any more
 
-    def attach(self, model: nn.Module, combination: Combination | None = None) -> Attached:
+    def attach(self, model: nn.Module, combination: Combination | None = None) -> AdapterHooks:
         """All requests at work on a model; gates are [K, L, B], in the order of the index."""
         adapters = [Adapter.load(model, self.folder / name) for name in self.names]
-        return Attached(model, adapters, combination or self.combination, self.names)
+        return AdapterHooks(model, adapters, combination or self.combination, self.names)
 
     @contextmanager
     def locked(self):
@@ -188,17 +188,17 @@ def cost(stack: Requests, model: nn.Module, tokens: int, batch: int, repeats: in
         (batch, tokens),
         generator=torch.Generator().manual_seed(0),
     ).to(device)
-    with stack.attach(model) as attached, torch.no_grad():
+    with stack.attach(model) as adapter_hooks, torch.no_grad():
 
         def turn() -> list[float]:
             found = []
-            for count in range(len(attached.names) + 1):
-                with attached.only(attached.names[:count]):
+            for count in range(len(adapter_hooks.names) + 1):
+                with adapter_hooks.only(adapter_hooks.names[:count]):
                     found.append(1e3 * timed(model, ids))
             return found
 
         times = pd.DataFrame([turn() for _ in range(repeats + 1)][1:])  # the first one warms up
-        sizes = [adapter.n_bytes / 2**10 for adapter in attached.adapters]
+        sizes = [adapter.n_bytes / 2**10 for adapter in adapter_hooks.adapters]
     told = {
         "requests": times.columns,
         "prefill ms": times.median(),
@@ -263,7 +263,7 @@ def parser() -> Parser:
     return whole
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args = parser().parse_args(argv)
     stack = Requests(args.requests)
     if args.verb == "add":
@@ -311,4 +311,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

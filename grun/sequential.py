@@ -14,7 +14,7 @@ from pathlib import Path
 
 from grun.requests import Requests
 from grun.train import grun, read
-from unlearn.config.flags import Parser, main
+from unlearn.config.flags import Parser, run_command
 from unlearn.config.run_directory import Run
 from unlearn.processes import is_main, wait
 
@@ -31,7 +31,7 @@ def stack_of(splits: list[str], runs: list[Run]) -> Requests:
     return stack
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = Parser(prog="python -m grun.sequential", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--splits",
@@ -54,4 +54,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

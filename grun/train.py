@@ -31,19 +31,25 @@ from grun.gate_fitting.training import (
     pairs_for,
 )
 from grun.wmdp import NAMES, OBJECTIVES, CorpusFlags, CorpusLosses
-from grun.wmdp import pairs_of as corpus_pairs
+from grun.wmdp import build_sampler as corpus_pairs
 from unlearn.benchmarks.corpora import split_of
-from unlearn.config.flags import flag, identity, main, parse, show, with_spaces
+from unlearn.config.flags import flag, identity, parse, run_command, show, with_spaces
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
 from unlearn.language_model.batches import Batch, pad
-from unlearn.language_model.models import blocks, load_model
+from unlearn.language_model.models import decoder_layers, load_model
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.loop import train
-from unlearn.training.loss import UnlearnFlags, Unlearning, pairs_of, plan_of, source_of
+from unlearn.training.loss import (
+    UnlearnFlags,
+    UnlearningLoss,
+    build_sampler,
+    build_train_config,
+    open_benchmark_of,
+)
 from unlearn.training.objectives import OFFICIAL_NAMES
-from unlearn.training.targets import prompter_of, target_of
+from unlearn.training.targets import load_prompt_encoder, resolve_target
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
@@ -212,8 +218,8 @@ def choose_engine(args: GrunFlags, model, adapter: Adapter, sample: Batch):
     rtol = 1e-4 if model.dtype == torch.float32 else 0.05
     try:
         torch.testing.assert_close(
-            cached.say_frozen(sample).nll_sum,
-            pyvene.say_frozen(sample).nll_sum,
+            cached.reference_forward(sample).nll_sum,
+            pyvene.reference_forward(sample).nll_sum,
             rtol=rtol,
             atol=1e-3,
         )
@@ -230,15 +236,17 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     """Train, or find trained, the adapter that `args` name; return its run directory."""
     run, config = cell_of(args, origins, plain, args.objective, args.tuner)
     on_corpora = isinstance(args, CorpusGrunFlags)
-    pairs, held = (None, []) if on_corpora else pairs_for(args, pairs_of(args, source_of(args)))
+    pairs, held = (
+        (None, []) if on_corpora else pairs_for(args, build_sampler(args, open_benchmark_of(args)))
+    )
     if run.skip(config, args.overwrite):
         return run.path
-    target = target_of(args)
+    target = resolve_target(args)
     model = load_model(target, args.device, args.dtype, args.attn, args.quant)
-    prompter = prompter_of(args, target)
-    pairs = corpus_pairs(args, prompter.tokenizer) if on_corpora else pairs
-    layers = args.layers or default_layers(len(blocks(model)))
-    choices = choices_of(args, prompter)
+    prompt_encoder = load_prompt_encoder(args, target)
+    pairs = corpus_pairs(args, prompt_encoder.tokenizer) if on_corpora else pairs
+    layers = args.layers or default_layers(len(decoder_layers(model)))
+    choices = choices_of(args, prompt_encoder)
     adapter = Adapter(
         model,
         AdapterConfig(
@@ -254,7 +262,7 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
                 "revision": getattr(model.config, "_commit_hash", None),
                 "fingerprint": fingerprint(model),
             },
-            prompt={"template": prompter.template, "style": prompter.style},
+            prompt={"template": prompt_encoder.template, "style": prompt_encoder.style},
             recipe=identity(args),
         ),
         args.seed,
@@ -264,13 +272,13 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     pairs = (
         pairs
         if on_corpora
-        else with_alternates(args, pairs, model, prompter, target, run.path.parent)
+        else with_alternates(args, pairs, model, prompt_encoder, target, run.path.parent)
     )
-    fitted = close_the_form(adapter, model, prompter, args, pairs)
+    fitted = close_the_form(adapter, model, prompt_encoder, args, pairs)
     first = [item.forget for item in pairs.items(0)[:2]]
     sample = pad(
-        first if on_corpora else [prompter.encode(e.question, e.answer) for e in first],
-        prompter.tokenizer.pad_token_id,
+        first if on_corpora else [prompt_encoder.encode(e.question, e.answer) for e in first],
+        prompt_encoder.tokenizer.pad_token_id,
         model.device,
     )
     engine = choose_engine(args, model, adapter, sample)
@@ -282,26 +290,26 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
         losses = CorpusLosses(
             args,
             tuner,
-            args.measured(layers, len(blocks(model))),
-            prompter.tokenizer.pad_token_id,
+            args.measured(layers, len(decoder_layers(model))),
+            prompt_encoder.tokenizer.pad_token_id,
             warmup,
         )
         check = None
     else:
-        losses = Unlearning(
-            args, tuner, prompter, warmup, round(args.dual_warmup * pairs.steps_per_epoch)
+        losses = UnlearningLoss(
+            args, tuner, prompt_encoder, warmup, round(args.dual_warmup * pairs.steps_per_epoch)
         )
         check = losses.check(pairs)
     result = train(
         adapter.train(),
         losses,
         pairs.items,
-        plan_of(args, pairs),
+        build_train_config(args, pairs),
         run,
         lambda path: adapter.save(path / "adapter"),
         check,
     )
-    fitted |= calibrate(adapter, engine, prompter, args, pairs.forget, held)
+    fitted |= calibrate(adapter, engine, prompt_encoder, args, pairs.forget, held)
     if adapter.choices.taus and is_main():
         adapter.save(run.path / "adapter")
     run.finish(
@@ -310,9 +318,9 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     return run.path
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     grun(*read(argv))
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

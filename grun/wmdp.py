@@ -24,12 +24,12 @@ from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import GrunTuner
 from unlearn.benchmarks.corpora import LINES, corpus
 from unlearn.config.flags import flag
-from unlearn.language_model.batches import Batch, Said, pad
+from unlearn.language_model.batches import AnswerLogits, Batch, pad
 from unlearn.language_model.hidden_states import seen_at
 from unlearn.language_model.models import hidden_size
 from unlearn.language_model.prompts import Encoded
 from unlearn.training.objectives import npo, retain_kl, retain_nll
-from unlearn.training.sampler import Item, Pairs
+from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 from unlearn.training.steering import control_vectors
 
 OBJECTIVES = {"rmu": "states", "rmu_kl": "kl", "npo_kl": "kl", "npo": "nll"}  # -> their retain term
@@ -109,7 +109,7 @@ def cut(ids: list[int]) -> Encoded:
     return Encoded(ids, max(1, int(CUT * len(ids))))
 
 
-def pairs_of(args, tokenizer) -> Pairs:
+def build_sampler(args, tokenizer) -> ForgetRetainSampler:
     """The run's batches: per_topic texts of every topic in the order of the flags, and the first
     retain corpus."""
 
@@ -126,7 +126,9 @@ def pairs_of(args, tokenizer) -> Pairs:
 
     topics = [encoded(name, args.per_topic) for name in args.forget_corpora]
     forget = [own[i % len(own)] for own in topics for i in range(args.per_topic)]
-    return Pairs(forget, encoded(args.retain_corpora[0]), [""], args.batch, args.seed, args.pairing)
+    return ForgetRetainSampler(
+        forget, encoded(args.retain_corpora[0]), [""], args.batch, args.seed, args.pairing
+    )
 
 
 class CorpusLosses:
@@ -145,7 +147,9 @@ class CorpusLosses:
             0
         ].to(tuner.device)
 
-    def __call__(self, part: list[Item], whole: list[Item], step: int) -> dict[str, Tensor]:
+    def __call__(
+        self, part: list[UnlearningExample], whole: list[UnlearningExample], step: int
+    ) -> dict[str, Tensor]:
         args = self.args
         everything = {name: self.encode(whole, name) for name in ("forget", "retain")}
         batches = {
@@ -154,18 +158,19 @@ class CorpusLosses:
         }
         with seen_at(self.tuner.model, self.layer) as seen:
             said = {
-                name: own.part_of(everything[name]) for name, own in self.tuner.say(batches).items()
+                name: own.part_of(everything[name])
+                for name, own in self.tuner.forward_answers(batches).items()
             }
         states = self.aligned(seen, batches) if self.steers else {}
         if self.steers:
             forget = self.error(states["forget"], self.goal, batches["forget"], whole, "forget")
         else:
-            frozen = self.tuner.say_frozen(batches["forget"]).nll_sum
+            frozen = self.tuner.reference_forward(batches["forget"]).nll_sum
             forget = npo(replace(said["forget"], reference_nll=frozen), beta=args.beta)
         retain = self.retain_term(said["retain"], states.get("retain"), batches["retain"], whole)
         forget = args.forget_weight * forget
         retain = args.retain_weight * retain
-        own = self.tuner.own_terms(said)
+        own = self.tuner.auxiliary_losses(said)
         omega = min(step / self.warmup, 1.0) if self.warmup else 1.0
         return {
             "loss": omega * (forget + retain) + sum(own.values()),
@@ -173,7 +178,7 @@ class CorpusLosses:
             "retain": retain,
         } | own
 
-    def encode(self, items: list[Item], name: str) -> list[Encoded]:
+    def encode(self, items: list[UnlearningExample], name: str) -> list[Encoded]:
         """The texts of one side; where states are read, with one more id, since a model is run on
         all tokens but the last."""
         own = [getattr(item, name) for item in items]
@@ -200,7 +205,7 @@ class CorpusLosses:
         }
 
     def error(
-        self, h: Tensor, target: Tensor, batch: Batch, whole: list[Item], name: str
+        self, h: Tensor, target: Tensor, batch: Batch, whole: list[UnlearningExample], name: str
     ) -> Tensor:
         """Mean over M and d of (h - target)^2, in float32, by the counts of the whole batch; the
         edited token itself is in M on demand alone."""
@@ -211,16 +216,18 @@ class CorpusLosses:
         count = sum(len(e.ids) - e.prompt + edited for e in (getattr(item, name) for item in whole))
         return ((h.float() - target.float()).pow(2).mean(-1) * counted).sum() / count
 
-    def retain_term(self, said: Said, h: Tensor | None, batch: Batch, whole: list[Item]) -> Tensor:
+    def retain_term(
+        self, said: AnswerLogits, h: Tensor | None, batch: Batch, whole: list[UnlearningExample]
+    ) -> Tensor:
         if self.retain == "states":
             with torch.no_grad(), seen_at(self.tuner.model, self.layer) as seen:
-                self.tuner.say_frozen(batch)
+                self.tuner.reference_forward(batch)
             return self.error(
                 h, self.aligned(seen, {"retain": batch})["retain"], batch, whole, "retain"
             )
         if self.retain == "kl":
             return retain_kl(
-                replace(said, reference_logits=self.tuner.say_frozen(batch).logits),
+                replace(said, reference_logits=self.tuner.reference_forward(batch).logits),
                 self.args.kl_reduction,
             )
         return (

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from rmu.parameters import Originals
+from rmu.parameters import FrozenWeights
 from unlearn.language_model.hidden_states import padded, states
 from unlearn.training.steering import per_sample, squared_error
 
@@ -73,7 +73,7 @@ class Corpora:
 
 
 @dataclass(frozen=True)
-class Rule:
+class RmuConfig:
     """The choices that the loss is made of. alpha, steering: one number a topic; mask: tokens in
     the MSE, `valid` or `none` (padding too, as upstream); bos: whether norms count the BOS token,
     `exclude` or `include`; told: also return norms and cosines."""
@@ -95,9 +95,9 @@ class Rmu:
     def __init__(
         self,
         model: nn.Module,
-        originals: Originals,
+        originals: FrozenWeights,
         controls: Tensor,
-        rule: Rule,
+        rule: RmuConfig,
         pad_id: int,
         bos_id: int | None,
     ):
@@ -157,7 +157,7 @@ class Rmu:
 
     def frozen(self, texts: Texts) -> Tensor:
         """H [B, T, d] of the original model."""
-        with self.originals.put_back():
+        with self.originals.restored():
             return self.run(texts)
 
     def frozen_retain(self, texts: Texts) -> Tensor:

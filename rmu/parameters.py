@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from unlearn.language_model.models import blocks, check_layers
+from unlearn.language_model.models import check_layers, decoder_layers
 
 # upstream's --param_ids count the parameters of a Llama block (spec 6.1); with biases between them,
 # as in Qwen, the numbers name others
@@ -37,7 +37,7 @@ def names_of(param_ids: list[int]) -> list[str]:
 def layers_of(model: nn.Module, layer_id: int, layer_ids: list[int] | None) -> list[int]:
     """The blocks whose weights move: those asked for, else l - 2, l - 1, l. Raises `ValueError`
     where one lies above the steered block l, whose output it cannot change."""
-    depth = len(blocks(model))
+    depth = len(decoder_layers(model))
     check_layers([layer_id], depth)
     if layer_ids is None and layer_id < 2:
         raise ValueError(
@@ -64,7 +64,7 @@ def chosen(model: nn.Module, layers: list[int], names: list[str]) -> dict[str, n
 def own_weights(model: nn.Module, layers: list[int], names: list[str]) -> list[nn.Parameter]:
     found = []
     for layer in layers:
-        own = dict(blocks(model)[layer].named_parameters())
+        own = dict(decoder_layers(model)[layer].named_parameters())
         for name in names:
             matching = [
                 p
@@ -79,7 +79,7 @@ def own_weights(model: nn.Module, layers: list[int], names: list[str]) -> list[n
     return found
 
 
-class Originals:
+class FrozenWeights:
     """The values that some parameters had: a few matrices beside one model, where upstream keeps a
     second model."""
 
@@ -88,7 +88,7 @@ class Originals:
         self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in trained.items()}
 
     @contextmanager
-    def put_back(self):
+    def restored(self):
         """Within it, the model is the original one, bit for bit, and nothing records gradients."""
         moved = {name: p.data for name, p in self.trained.items()}
         try:

@@ -15,18 +15,18 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmu.losses import ADAPTIVE, Corpora, Rmu, Rule
-from rmu.parameters import Originals, chosen, layers_of, names_of
+from rmu.losses import ADAPTIVE, Corpora, Rmu, RmuConfig
+from rmu.parameters import FrozenWeights, chosen, layers_of, names_of
 from unlearn.benchmarks.corpora import LINES, corpus, split_of
-from unlearn.config.flags import flag, main, parse, show, with_spaces
+from unlearn.config.flags import flag, parse, run_command, show, with_spaces
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
 from unlearn.language_model.models import hidden_size, load_model, mixed_precision, save_model
 from unlearn.processes import is_main
-from unlearn.training.loop import Plan, train
+from unlearn.training.loop import TrainConfig, train
 from unlearn.training.loss import TargetFlags
 from unlearn.training.steering import MASKS, control_vectors
-from unlearn.training.targets import prompter_of, target_of
+from unlearn.training.targets import load_prompt_encoder, resolve_target
 
 TUNERS = ("rmu", "adaptive_rmu")
 MODULE = "{model_name}.model.layers[{layer_id}]"  # upstream's default, which it evaluates as code
@@ -203,16 +203,16 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
     run, config = cell_of(args, origins, plain, "rmu", args.tuner)
     if run.skip(config, args.overwrite):
         return run.path
-    target = target_of(args)
-    prompter = prompter_of(args, target)
-    texts = corpora_of(args, prompter.tokenizer)
+    target = resolve_target(args)
+    prompt_encoder = load_prompt_encoder(args, target)
+    texts = corpora_of(args, prompt_encoder.tokenizer)
     model = load_model(target, args.device, args.dtype, args.attn)
     dtype = model.dtype
     layers = layers_of(model, args.layer_id, args.layer_ids)
     trained = chosen(model, layers, args.params)
     for p in trained.values() if mixed_precision(model.device) != "no" else ():
         p.data = p.data.float()  # small updates of bfloat16 numbers would round to nothing
-    originals = Originals(trained)
+    originals = FrozenWeights(trained)
     run.begin(config | {"target": target, "layers": layers}, args.overwrite)
     show(args, origins)
     steps = min(args.max_num_batches, texts.steps)
@@ -224,7 +224,7 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
     controls = control_vectors(hidden_size(model), len(args.forget_corpora), args.seed)
     alpha = args.of_each("alpha")
     steering = args.of_each("steering_coeffs")
-    rule = Rule(
+    rule = RmuConfig(
         args.layer_id,
         alpha,
         steering,
@@ -239,10 +239,10 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
         originals,
         controls,
         rule,
-        prompter.tokenizer.pad_token_id,
-        prompter.tokenizer.bos_token_id,
+        prompt_encoder.tokenizer.pad_token_id,
+        prompt_encoder.tokenizer.bos_token_id,
     )
-    plan = Plan(
+    plan = TrainConfig(
         steps,
         args.lr,
         schedule="constant",
@@ -259,12 +259,12 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
         whole = {
             name: value.to(dtype) for name, value in (state_dict or model.state_dict()).items()
         }
-        save_model(directory, model, prompter.tokenizer, whole)
+        save_model(directory, model, prompt_encoder.tokenizer, whole)
 
     result = train(model, losses, texts.items, plan, run, save)
     if args.output_dir and is_main():
         model.to(dtype).save_pretrained(args.output_dir)
-        prompter.tokenizer.save_pretrained(args.output_dir)
+        prompt_encoder.tokenizer.save_pretrained(args.output_dir)
     run.finish(
         result
         | losses.state
@@ -276,9 +276,9 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
     return run.path
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     rmu(*read(argv))
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

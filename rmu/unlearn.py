@@ -1,7 +1,7 @@
 """The name of upstream's command: `python -m rmu.unlearn` is `python -m rmu.train`."""
 
-from rmu.train import command
-from unlearn.config.flags import main
+from rmu.train import main
+from unlearn.config.flags import run_command
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import torch
 
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from eval.scoring.scoring import Scorer
 from grun.adapter.weights import Adapter, AdapterConfig
-from grun.inference.hooks import Attached
+from grun.inference.hooks import AdapterHooks
 from speed.report import interleaved, medians, report, table
 from speed.workload import ShapeFlags, model_of
-from unlearn.benchmarks.tofu import Example, open_source
-from unlearn.config.flags import flag, main, parse
+from unlearn.benchmarks.tofu import Example, open_benchmark
+from unlearn.config.flags import flag, parse, run_command
 from unlearn.language_model.models import train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 
 
 @dataclass
@@ -46,17 +46,19 @@ def answers_of(e: Example) -> list[str]:
 
 
 @torch.no_grad()
-def naive_likelihood(subject: Subject, examples: list[Example]) -> list[list[float]]:
+def naive_likelihood(eval_model: EvalModel, examples: list[Example]) -> list[list[float]]:
     """S of every answer, one forward each, logits at every position."""
     found = []
     for e in examples:
         found.append([])
         for answer in answers_of(e):
-            encoded = subject.prompter.encode(e.question, answer)
-            ids = torch.tensor([encoded.ids], device=subject.device)
-            with subject.attached.at(torch.tensor([encoded.prompt - 1], device=subject.device)):
+            encoded = eval_model.prompt_encoder.encode(e.question, answer)
+            ids = torch.tensor([encoded.ids], device=eval_model.device)
+            with eval_model.adapter_hooks.at(
+                torch.tensor([encoded.prompt - 1], device=eval_model.device)
+            ):
                 logp = (
-                    subject.model(input_ids=ids, attention_mask=torch.ones_like(ids))
+                    eval_model.model(input_ids=ids, attention_mask=torch.ones_like(ids))
                     .logits[0]
                     .float()
                     .log_softmax(-1)
@@ -66,44 +68,46 @@ def naive_likelihood(subject: Subject, examples: list[Example]) -> list[list[flo
     return found
 
 
-def naive_texts(subject: Subject, examples: list[Example], max_new_tokens: int) -> list[str]:
+def naive_texts(eval_model: EvalModel, examples: list[Example], max_new_tokens: int) -> list[str]:
     """Greedy text of every prompt, one generation each."""
-    tokenizer = subject.prompter.tokenizer
+    tokenizer = eval_model.prompt_encoder.tokenizer
     made = [
-        subject.generate([subject.prompter.prompt_ids(e.question)], max_new_tokens)[0][0]
+        eval_model.generate([eval_model.prompt_encoder.prompt_ids(e.question)], max_new_tokens)[0][
+            0
+        ]
         for e in examples
     ]
     return [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in made]
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, _ = parse(EvaluationFlags, argv, lambda _: {}, __doc__)
-    examples = open_source("authors").evaluation_sets("forget10")["retain"][: args.questions]
+    examples = open_benchmark("authors").evaluation_sets("forget10")["retain"][: args.questions]
     tokenizer = train_tokenizer(
         [text for e in examples for text in (e.question, *answers_of(e))], args.vocabulary
     )
     model = model_of(args)
-    attached = Attached(
+    adapter_hooks = AdapterHooks(
         model, Adapter(model, AdapterConfig(args.layers, args.rank, args.gate), args.seed)
     )
-    subject = Subject("random", model, Prompter(tokenizer), attached)
+    eval_model = EvalModel("random", model, PromptEncoder(tokenizer), adapter_hooks)
     scorer = Scorer(args.batch_size, args.max_new_tokens)
     parts = scorer.parts("retain")
 
     def ours(part: str) -> list[dict]:
-        return parts[part][1](subject, "retain", examples, [])
+        return parts[part][1](eval_model, "retain", examples, [])
 
     kept: dict = {}
     work = {
         "likelihood": lambda _: kept.update(likelihood=ours("likelihood")),
-        "likelihood, batch 1": lambda _: kept.update(plain=naive_likelihood(subject, examples)),
+        "likelihood, batch 1": lambda _: kept.update(plain=naive_likelihood(eval_model, examples)),
         "generation": lambda _: kept.update(generation=ours("generation")),
         "generation, batch 1": lambda _: kept.update(
-            texts=naive_texts(subject, examples, args.max_new_tokens)
+            texts=naive_texts(eval_model, examples, args.max_new_tokens)
         ),
     }
     seconds = interleaved(work, args.rounds, args.where)
-    attached.remove()
+    adapter_hooks.remove()
     middle = medians(seconds)
     apart = max(
         abs(row["answer_nll"] - plain[0]) / plain[0]
@@ -148,4 +152,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

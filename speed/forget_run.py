@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from speed.report import report, seconds_of, table
-from speed.workload import ShapeFlags, Stepper, data_of, model_of, pairs_of, upstream
-from unlearn.config.flags import flag, main, parse
+from speed.workload import ShapeFlags, Stepper, build_sampler, data_of, model_of, upstream
+from unlearn.config.flags import flag, parse, run_command
 from unlearn.training.loop import PROGRESS_SECONDS
 
 
@@ -38,11 +38,11 @@ class RunFlags(ShapeFlags):
             raise ValueError(f"--objectives {' '.join(self.objectives)}: choose from gd npo idk")
 
 
-def run(args: RunFlags, objective: str, model, prompter, pairs) -> tuple[dict, dict]:
+def run(args: RunFlags, objective: str, model, prompt_encoder, pairs) -> tuple[dict, dict]:
     """Figures and all timings of one objective's two runs."""
     steps = args.steps or 40 * pairs.steps_per_epoch
-    cached = Stepper(args, objective, model, prompter)
-    original = upstream(args, objective, model, prompter)
+    cached = Stepper(args, objective, model, prompt_encoder)
+    original = upstream(args, objective, model, prompt_encoder)
     taken = (
         sorted(
             {
@@ -93,15 +93,15 @@ def run(args: RunFlags, objective: str, model, prompter, pairs) -> tuple[dict, d
     return figures, seconds
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, _ = parse(RunFlags, argv, lambda _: {}, __doc__)
-    forget, retain, prompter = data_of(args)
+    forget, retain, prompt_encoder = data_of(args)
     model = model_of(args)
-    pairs = pairs_of(args, forget, retain)
+    pairs = build_sampler(args, forget, retain)
     found = {}
     seconds = {}
     for objective in args.objectives:
-        found[objective], seconds[objective] = run(args, objective, model, prompter, pairs)
+        found[objective], seconds[objective] = run(args, objective, model, prompt_encoder, pairs)
     flat = {
         f"{key}_{objective}": value
         for objective, values in found.items()
@@ -113,4 +113,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from speed.report import report, seconds_of, table
-from speed.workload import ShapeFlags, Stepper, data_of, model_of, pairs_of
-from unlearn.config.flags import flag, main, parse
-from unlearn.language_model.models import blocks, free_memory, resolve_dtype
+from speed.workload import ShapeFlags, Stepper, build_sampler, data_of, model_of
+from unlearn.config.flags import flag, parse, run_command
+from unlearn.language_model.models import decoder_layers, free_memory, resolve_dtype
 
 
 @dataclass
@@ -53,23 +53,23 @@ def ceiling(side: int, dtype: torch.dtype, device: torch.device) -> float:
     return 2 * side**3 / min(seconds_of(lambda: a @ b, device) for _ in range(10))
 
 
-def step_flops(model: nn.Module, first: int, items, prompter) -> float:
+def step_flops(model: nn.Module, first: int, items, prompt_encoder) -> float:
     """FLOPs of one step on these items (module docstring)."""
     pairs = [(e.question, e.answer) for item in items for e in (item.forget, item.retain)]
-    tokens = sum(len(e.ids) - e.prompt for e in (prompter.encode(*pair) for pair in pairs))
+    tokens = sum(len(e.ids) - e.prompt for e in (prompt_encoder.encode(*pair) for pair in pairs))
     return (
         4.0
         * tokens
         * (
-            sum(weights(block) for block in blocks(model)[first + 1 :])
+            sum(weights(block) for block in decoder_layers(model)[first + 1 :])
             + weights(model.get_output_embeddings())
         )
     )
 
 
-def run(args: BigFlags, objective: str, model: nn.Module, prompter, pairs) -> dict:
+def run(args: BigFlags, objective: str, model: nn.Module, prompt_encoder, pairs) -> dict:
     """Figures of one objective's whole run."""
-    stepper = Stepper(args, objective, model, prompter)
+    stepper = Stepper(args, objective, model, prompt_encoder)
     memory = torch.get_device_module(args.where)
     device = args.where
     batches = [pairs.items(step) for step in range(args.steps or 40 * pairs.steps_per_epoch)]
@@ -82,10 +82,12 @@ def run(args: BigFlags, objective: str, model: nn.Module, prompter, pairs) -> di
     ]
     late = batches[-max(1, len(batches) // 10) :]
     step = statistics.median(seconds[-len(late) :])
-    flops = statistics.fmean(step_flops(model, args.layers[0], items, prompter) for items in late)
+    flops = statistics.fmean(
+        step_flops(model, args.layers[0], items, prompt_encoder) for items in late
+    )
     tokens = statistics.fmean(
         sum(
-            len(prompter.encode(e.question, e.answer).ids)
+            len(prompt_encoder.encode(e.question, e.answer).ids)
             for item in items
             for e in (item.forget, item.retain)
         )
@@ -105,7 +107,7 @@ def run(args: BigFlags, objective: str, model: nn.Module, prompter, pairs) -> di
     }
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, _ = parse(BigFlags, argv, lambda _: {}, __doc__)
     dtype = resolve_dtype(args.dtype, args.where)
     width = args.intermediate or args.hidden * 11 // 4
@@ -122,12 +124,13 @@ def command(argv: list[str] | None) -> None:
         raise ValueError(
             f"this shape needs {needed / 2**30:.1f} GiB for its weights and a cache, {have}; pass a smaller --hidden, or another --device"
         )
-    forget, retain, prompter = data_of(args)
+    forget, retain, prompt_encoder = data_of(args)
     model = model_of(args)
-    pairs = pairs_of(args, forget, retain)
+    pairs = build_sampler(args, forget, retain)
     best = ceiling(args.square, dtype, args.where)
     found = {
-        objective: run(args, objective, model, prompter, pairs) for objective in args.objectives
+        objective: run(args, objective, model, prompt_encoder, pairs)
+        for objective in args.objectives
     }
     for values in found.values():
         values["share_of_ceiling"] = values["tflops"] * 1e12 / best
@@ -141,4 +144,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

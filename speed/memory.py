@@ -17,7 +17,7 @@ from pathlib import Path
 
 from speed.report import report, table
 from speed.workload import ShapeFlags, save_base
-from unlearn.config.flags import flag, main, parse
+from unlearn.config.flags import flag, parse, run_command
 
 
 @dataclass
@@ -48,7 +48,7 @@ def peak(words: list[str]) -> float:
     return used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB here
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, _ = parse(MemoryFlags, argv, lambda _: {}, __doc__)
     found = {}
     with tempfile.TemporaryDirectory() as room:
@@ -96,4 +96,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rmu.losses import Pair, Rmu, Rule
-from rmu.parameters import Originals, chosen, layers_of
+from rmu.losses import Pair, Rmu, RmuConfig
+from rmu.parameters import FrozenWeights, chosen, layers_of
 from speed.report import interleaved, medians, report, table
 from speed.workload import BOS, FIRST, ShapeFlags, model_of
-from unlearn.config.flags import flag, main, parse
+from unlearn.config.flags import flag, parse, run_command
 from unlearn.language_model.hidden_states import padded, seen_at
 from unlearn.training.steering import control_vectors, squared_error
 
@@ -48,9 +48,9 @@ class Ours:
 
     def __init__(self, args: RmuStepFlags, model: nn.Module):
         trained = chosen(model, layers_of(model, args.layer_id, None), ["mlp.down_proj"])
-        originals = Originals(trained)
+        originals = FrozenWeights(trained)
         self.kept = sum(p.numel() for p in originals.values.values())
-        rule = Rule(args.layer_id, [ALPHA], [COEFFICIENT])
+        rule = RmuConfig(args.layer_id, [ALPHA], [COEFFICIENT])
         self.losses = Rmu(
             model, originals, control_vectors(args.hidden, 1, args.seed), rule, 0, BOS
         )
@@ -122,7 +122,7 @@ def texts(args: RmuStepFlags, number: int) -> list[Pair]:
     return [Pair(0, text(), text()) for _ in range(args.batch)]
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, _ = parse(RmuStepFlags, argv, lambda _: {}, __doc__)
     paths = {"ours": Ours(args, model_of(args)), "two models": TwoModels(args, model_of(args))}
     batches = [texts(args, number) for number in range(args.rounds)]
@@ -157,4 +157,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from grun.adapter.weights import Adapter, AdapterConfig
-from grun.inference.hooks import Attached
+from grun.inference.hooks import AdapterHooks
 from speed.report import interleaved, medians, report, seconds_of, table
-from speed.workload import ShapeFlags, Stepper, data_of, model_of, pairs_of, save_base
-from unlearn.config.flags import flag, main, parse
+from speed.workload import ShapeFlags, Stepper, build_sampler, data_of, model_of, save_base
+from unlearn.config.flags import flag, parse, run_command
 from unlearn.config.run_directory import read_json
 
 PARTS = ("forget", "retain", "requests", "processes")
@@ -63,7 +63,7 @@ def run_of(args: ScalingFlags, model, forget: int, retain: int) -> list:
     """forget, retain, distinct retain examples drawn, seconds and cache size of one run from an
     empty cache."""
     sets = data_of(replace(args, forget=forget, retain=retain))
-    pairs = pairs_of(args, *sets[:2])
+    pairs = build_sampler(args, *sets[:2])
     stepper = Stepper(args, "gd", model, sets[2])
     batches = [pairs.items(step) for step in range(args.epochs * pairs.steps_per_epoch)]
     seconds = seconds_of(
@@ -87,11 +87,11 @@ def prefills(args: ScalingFlags, model) -> list[list]:
     ids = torch.randint(
         3, args.vocabulary, (args.batch, 64), generator=torch.Generator().manual_seed(args.seed)
     ).to(args.where)
-    with Attached(model, adapters) as attached, torch.no_grad():
+    with AdapterHooks(model, adapters) as adapter_hooks, torch.no_grad():
 
         def prefill(count: int):
             def work(_):
-                with attached.only(attached.names[:count]):
+                with adapter_hooks.only(adapter_hooks.names[:count]):
                     model(ids, use_cache=False, logits_to_keep=1)
 
             return work
@@ -144,7 +144,7 @@ def trainings(args: ScalingFlags) -> list[list]:
     return rows
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, _ = parse(ScalingFlags, argv, lambda _: {}, __doc__)
     figures = {}
     tables = {}
@@ -176,4 +176,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -13,7 +13,7 @@ from torch import nn
 
 from speed.workload import ShapeFlags, recipe_of
 from unlearn.language_model.batches import pad
-from unlearn.training.sampler import Item
+from unlearn.training.sampler import UnlearningExample
 
 
 def installed() -> str | None:
@@ -29,7 +29,7 @@ class PyreftStepper:
     """loss = -CE(forget) + w_r CE(retain), with the labels and logits that pyreft's trainer
     computes."""
 
-    def __init__(self, args: ShapeFlags, model: nn.Module, prompter):
+    def __init__(self, args: ShapeFlags, model: nn.Module, prompt_encoder):
         pyreft = import_module("pyreft")
         recipe = recipe_of(args, "gd")
 
@@ -46,7 +46,7 @@ class PyreftStepper:
 
         config = pyreft.ReftConfig(representations=[place(layer) for layer in args.layers])
         self.model = pyreft.get_reft_model(model, config)
-        self.prompter = prompter
+        self.prompt_encoder = prompt_encoder
         self.retain_weight = recipe.retain_weight
         self.device = next(model.parameters()).device
         self.layers = len(args.layers)
@@ -55,7 +55,9 @@ class PyreftStepper:
         self.optimizer = torch.optim.AdamW(self.trained, lr=recipe.lr, weight_decay=0.0)
 
     def loss(self, examples: list):
-        batch = pad([self.prompter.encode(e.question, e.answer) for e in examples], 0, self.device)
+        batch = pad(
+            [self.prompt_encoder.encode(e.question, e.answer) for e in examples], 0, self.device
+        )
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.rows, batch.columns] = batch.labels
         places = [[[position] for position in (batch.prompts - 1).tolist()]] * self.layers
@@ -64,7 +66,7 @@ class PyreftStepper:
             1
         ].loss
 
-    def step(self, items: list[Item], number: int) -> float:
+    def step(self, items: list[UnlearningExample], number: int) -> float:
         loss = -self.loss([item.forget for item in items]) + self.retain_weight * self.loss(
             [item.retain for item in items]
         )

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from grun.engines.pyvene import PyveneEngine
 from speed.report import interleaved, medians, report, seconds_of, table
 from speed.stock_pyreft import PyreftStepper, installed
-from speed.workload import ShapeFlags, Stepper, data_of, model_of, pairs_of, upstream
-from unlearn.config.flags import flag, main, parse
+from speed.workload import ShapeFlags, Stepper, build_sampler, data_of, model_of, upstream
+from unlearn.config.flags import flag, parse, run_command
 
 
 @dataclass
@@ -26,23 +26,27 @@ class StepFlags(ShapeFlags):
     rounds: int = flag(7, "rounds, each taking every path once")
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     args, _, _ = parse(StepFlags, argv, lambda _: {}, __doc__)
-    forget, retain, prompter = data_of(args)
+    forget, retain, prompt_encoder = data_of(args)
     model = model_of(args)
-    batches = [pairs_of(args, forget, retain).items(step) for step in range(args.rounds)]
-    paths = {f"cached {name}": Stepper(args, name, model, prompter) for name in ("gd", "npo")}
-    paths |= {f"pyvene {name}": upstream(args, name, model, prompter) for name in ("gd", "npo")}
-    paths["pyvene npo, reference kept"] = kept = Stepper(args, "npo", model, prompter, PyveneEngine)
+    batches = [build_sampler(args, forget, retain).items(step) for step in range(args.rounds)]
+    paths = {f"cached {name}": Stepper(args, name, model, prompt_encoder) for name in ("gd", "npo")}
+    paths |= {
+        f"pyvene {name}": upstream(args, name, model, prompt_encoder) for name in ("gd", "npo")
+    }
+    paths["pyvene npo, reference kept"] = kept = Stepper(
+        args, "npo", model, prompt_encoder, PyveneEngine
+    )
     if pyreft := installed():
-        paths["pyreft"] = PyreftStepper(args, model, prompter)
+        paths["pyreft"] = PyreftStepper(args, model, prompt_encoder)
     else:
         print(
             "pyreft is not installed here: its column is a dash (speed/stock_pyreft.py says how to bring it in)",
             flush=True,
         )
     encoded = [
-        prompter.encode(e.question, e.answer)
+        prompt_encoder.encode(e.question, e.answer)
         for items in batches
         for item in items
         for e in (item.forget, item.retain)
@@ -55,7 +59,10 @@ def command(argv: list[str] | None) -> None:
         for items in batches:
             stepper.losses.reference_nll(
                 stepper.losses.batch(
-                    [prompter.encode(item.forget.question, item.forget.answer) for item in items]
+                    [
+                        prompt_encoder.encode(item.forget.question, item.forget.answer)
+                        for item in items
+                    ]
                 )
             )
     losses = {name: [] for name in paths}
@@ -119,4 +126,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

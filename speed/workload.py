@@ -21,7 +21,7 @@ from grun.adapter.weights import Adapter, AdapterConfig
 from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import GrunTuner, PyveneEngine
 from grun.train import GrunFlags, read
-from unlearn.benchmarks.tofu import Example, open_source
+from unlearn.benchmarks.tofu import Example, open_benchmark
 from unlearn.config.flags import flag
 from unlearn.language_model.batches import Batch
 from unlearn.language_model.models import (
@@ -31,9 +31,9 @@ from unlearn.language_model.models import (
     save_model,
     train_tokenizer,
 )
-from unlearn.language_model.prompts import Encoded, Prompter
-from unlearn.training.loss import Unlearning
-from unlearn.training.sampler import Item, Pairs
+from unlearn.language_model.prompts import Encoded, PromptEncoder
+from unlearn.training.loss import UnlearningLoss
+from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 
 PROMPT, ANSWER = (29.3, 0.25, 12, 90), (41.2, 0.43, 6, 160)  # mean, log-deviation, least, most
 BOS, EOS, FIRST = 1, 2, 3  # ids of the drawn texts: 0 pads
@@ -87,7 +87,7 @@ class ShapeFlags:
 
 
 class DrawnPrompter:
-    """Stands in for a Prompter: a question or an answer is any text, its tokens are drawn from its
+    """Stands in for a PromptEncoder: a question or an answer is any text, its tokens are drawn from its
     hash."""
 
     def __init__(self, vocabulary: int, seed: int):
@@ -110,7 +110,7 @@ class DrawnPrompter:
         return Encoded([*prompt, *self.draw(answer, ANSWER), EOS], len(prompt))
 
 
-def data_of(args: ShapeFlags) -> tuple[list[Example], list[Example], Prompter | DrawnPrompter]:
+def data_of(args: ShapeFlags) -> tuple[list[Example], list[Example], PromptEncoder | DrawnPrompter]:
     """Forget examples, retain examples, and what turns them into tokens."""
     if args.data_dir is None:
         sets = [
@@ -118,7 +118,7 @@ def data_of(args: ShapeFlags) -> tuple[list[Example], list[Example], Prompter | 
             for name, n in (("f", args.forget), ("r", args.retain))
         ]
         return *sets, DrawnPrompter(args.vocabulary, args.seed)
-    source = open_source("tofu", data_dir=args.data_dir)
+    source = open_benchmark("tofu", data_dir=args.data_dir)
     full = source.examples("full")
     tokenizer = train_tokenizer(
         [f"Question: {e.question}\nAnswer: {e.answer}" for e in full], args.vocabulary
@@ -127,7 +127,7 @@ def data_of(args: ShapeFlags) -> tuple[list[Example], list[Example], Prompter | 
         raise ValueError(
             f"--forget {args.forget} and --retain {args.retain} exceed TOFU's {len(full)} examples"
         )
-    return full[len(full) - args.forget :], full[: args.retain], Prompter(tokenizer)
+    return full[len(full) - args.forget :], full[: args.retain], PromptEncoder(tokenizer)
 
 
 def model_of(args: ShapeFlags) -> nn.Module:
@@ -161,15 +161,17 @@ def save_base(args: ShapeFlags, room: Path) -> Path:
     `room`: what whole commands start from."""
     texts = [
         f"Question: {e.question}\nAnswer: {e.answer}"
-        for e in open_source("authors").examples("full")
+        for e in open_benchmark("authors").examples("full")
     ]
     tokenizer = train_tokenizer(texts, args.vocabulary)
     save_model(room, build_tiny(tokenizer, args.hidden, args.depth, args.seed), tokenizer)
     return room / "model"
 
 
-def pairs_of(args: ShapeFlags, forget: list[Example], retain: list[Example]) -> Pairs:
-    return Pairs(forget, retain, ["I don't know."], args.batch, args.seed)
+def build_sampler(
+    args: ShapeFlags, forget: list[Example], retain: list[Example]
+) -> ForgetRetainSampler:
+    return ForgetRetainSampler(forget, retain, ["I don't know."], args.batch, args.seed)
 
 
 def recipe_of(args: ShapeFlags, objective: str) -> GrunFlags:
@@ -199,11 +201,11 @@ def recipe_of(args: ShapeFlags, objective: str) -> GrunFlags:
     )[0]
 
 
-class AsUpstream(Unlearning):
+class AsUpstream(UnlearningLoss):
     """Upstream's step: NPO's reference is a pass of the base model in every step."""
 
     def reference_nll(self, batch: Batch) -> Tensor:
-        return self.tuner.say_frozen(batch).nll_sum
+        return self.tuner.reference_forward(batch).nll_sum
 
 
 class Stepper:
@@ -214,23 +216,23 @@ class Stepper:
         args: ShapeFlags,
         objective: str,
         model: nn.Module,
-        prompter,
+        prompt_encoder,
         engine: Callable = CachedEngine,
-        losses: Callable = Unlearning,
+        losses: Callable = UnlearningLoss,
     ):
         recipe = recipe_of(args, objective)
         self.device = next(model.parameters()).device
         self.adapter = Adapter(model, AdapterConfig(args.layers, args.rank, args.gate), args.seed)
         self.engine = engine(model, self.adapter)
         self.losses = losses(
-            recipe, GrunTuner(model, self.adapter, self.engine, recipe.gate_weight), prompter
+            recipe, GrunTuner(model, self.adapter, self.engine, recipe.gate_weight), prompt_encoder
         )
         self.optimizer = torch.optim.AdamW(
             self.adapter.parameters(), lr=recipe.lr, weight_decay=0.0
         )
         self.clip = recipe.max_grad_norm
 
-    def step(self, items: list[Item], number: int) -> float:
+    def step(self, items: list[UnlearningExample], number: int) -> float:
         """Losses, backward, clip and update, as `unlearn.training.loop` does them; returns the
         loss."""
         loss = self.losses(items, items, number)["loss"]
@@ -245,5 +247,5 @@ class Stepper:
         return self.engine.used // max(1, len(self.engine.entries))
 
 
-def upstream(args: ShapeFlags, objective: str, model: nn.Module, prompter) -> Stepper:
-    return Stepper(args, objective, model, prompter, PyveneEngine, AsUpstream)
+def upstream(args: ShapeFlags, objective: str, model: nn.Module, prompt_encoder) -> Stepper:
+    return Stepper(args, objective, model, prompt_encoder, PyveneEngine, AsUpstream)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from eval import run as eval_run
 from eval.report import tables
 from grun import train as grun_train
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import Run
 from unlearn.training import finetune
 
@@ -28,8 +28,8 @@ PLACE = "authors,authors=10,heldout=2/tiny"
 def toy(tmp_path_factory):
     """A runs folder with a target, a reference and one GRUN run."""
     runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.command([*TINY, "--runs", str(runs)])
-    finetune.command([*TINY, "--runs", str(runs), "--split", "retain90"])
+    finetune.main([*TINY, "--runs", str(runs)])
+    finetune.main([*TINY, "--runs", str(runs), "--split", "retain90"])
     folder = runs / PLACE
     for split in (
         "full",
@@ -37,7 +37,7 @@ def toy(tmp_path_factory):
     ):  # the default names, so that commands find them as they find full-sized ones
         (made,) = (folder / split).iterdir()
         made.rename(folder / split / ("target-seed42" if split == "full" else "reference-seed42"))
-    grun_train.command([*grun_flags(runs), "--objective", "gd"])
+    grun_train.main([*grun_flags(runs), "--objective", "gd"])
     return runs
 
 
@@ -56,11 +56,11 @@ def test_from_nothing_to_the_table(toy, tmp_path, capsys):
     runs = tmp_path / "runs"
     shutil.copytree(toy, runs)
     for objective in ("npo", "idk"):
-        grun_train.command([*grun_flags(runs), "--objective", objective])
+        grun_train.main([*grun_flags(runs), "--objective", objective])
     capsys.readouterr()
-    eval_run.command([*DATA, "--runs", str(runs)])
+    eval_run.main([*DATA, "--runs", str(runs)])
     evaluated = capsys.readouterr().out.count(": evaluated forget, retain, ")
-    tables.command(["--runs", str(runs)])
+    tables.main(["--runs", str(runs)])
     frame = pandas.read_csv(runs / "tables" / "tofu.csv")
     assert (
         list(frame.columns[:10])
@@ -96,15 +96,15 @@ def test_from_nothing_to_the_table(toy, tmp_path, capsys):
     )["rows"]
     assert len(rows) == 10 and len(rows[0]["gates"]) == 2 and len(rows[0]["perturbed_nll"]) == 5
     capsys.readouterr()
-    eval_run.command([*DATA, "--runs", str(runs)])
+    eval_run.main([*DATA, "--runs", str(runs)])
     assert capsys.readouterr().out.count("skipped, evaluated before") == evaluated >= 5
 
 
 def test_finished_is_skipped_aloud_and_an_ablation_has_its_own_directory(toy, capsys):
     before = sorted(path.name for path in (toy / PLACE / "forget10").iterdir())
-    grun_train.command([*grun_flags(toy), "--objective", "gd"])
+    grun_train.main([*grun_flags(toy), "--objective", "gd"])
     assert "skipped, finished before" in capsys.readouterr().out
-    grun_train.command([*grun_flags(toy), "--objective", "gd", "--rank", "8", "--gate", "linear"])
+    grun_train.main([*grun_flags(toy), "--objective", "gd", "--rank", "8", "--gate", "linear"])
     (added,) = set(path.name for path in (toy / PLACE / "forget10").iterdir()) - set(before)
     assert "rank=8" in added and "gate=linear" in added
     config = only_run(toy, f"forget10/{added}").config
@@ -182,8 +182,8 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch, eng
         "--engine",
         engine,
     ]
-    grun_train.command(grun_flags(tmp_path / "a", *flags))
-    items = grun_train.pairs_of
+    grun_train.main(grun_flags(tmp_path / "a", *flags))
+    items = grun_train.build_sampler
 
     def killed(args, source):
         pairs = items(args, source)
@@ -196,12 +196,12 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch, eng
         return pairs
 
     with monkeypatch.context() as patch:
-        patch.setattr(grun_train, "pairs_of", killed)
+        patch.setattr(grun_train, "build_sampler", killed)
         with pytest.raises(KeyboardInterrupt):
-            grun_train.command(grun_flags(tmp_path / "b", *flags))
+            grun_train.main(grun_flags(tmp_path / "b", *flags))
     broken = only_run(tmp_path / "b", "forget10/npo-*")
     assert not broken.done and broken.checkpoint.exists()
-    grun_train.command(grun_flags(tmp_path / "b", *flags))
+    grun_train.main(grun_flags(tmp_path / "b", *flags))
     one, other = (
         only_run(tmp_path / name, "forget10/npo-*").path / "adapter" / "adapter.safetensors"
         for name in "ab"
@@ -217,7 +217,7 @@ def test_engines_train_the_same(toy, tmp_path):
     """--engine cached and --engine pyvene log the same losses to 1e-4 relative at every step."""
     target = str(toy / PLACE / "full" / "target-seed42")
     for engine in ("cached", "pyvene"):
-        grun_train.command(
+        grun_train.main(
             grun_flags(
                 tmp_path / engine, "--objective", "idkpo", "--engine", engine, "--target", target
             )
@@ -266,7 +266,7 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, tmp_path, capsys, more, mess
         str(toy / PLACE / "full" / "target-seed42"),
     ]
     with pytest.raises(SystemExit) as stop:
-        main(lambda _: grun_train.command([*words, *more]))
+        run_command(lambda _: grun_train.main([*words, *more]))
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert stop.value.code == 2 and error.startswith("error: ") and message in error
 
@@ -274,7 +274,7 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, tmp_path, capsys, more, mess
 def test_a_finished_run_survives_a_failing_overwrite(toy, capsys):
     kept = next(iter((toy / PLACE / "forget10").glob("gd-grun*")))
     with pytest.raises(ValueError, match="holds no model"):
-        grun_train.command(
+        grun_train.main(
             [*grun_flags(toy), "--objective", "gd", "--overwrite", "--target", "runs/nothing"]
         )
     assert Run(kept).done and (kept / "adapter" / "adapter.safetensors").exists()
@@ -296,9 +296,9 @@ def test_real_tofu_rows(tmp_path):
         "--runs",
         str(tmp_path),
     ]
-    finetune.command([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
+    finetune.main([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
     (target,) = tmp_path.glob("tofu*/tiny/full/target*")
-    grun_train.command(
+    grun_train.main(
         [
             *data,
             "--split",
@@ -315,7 +315,7 @@ def test_real_tofu_rows(tmp_path):
         ]
     )
     (run,) = tmp_path.glob("tofu*/tiny/forget01/idk-grun*")
-    eval_run.command([*data, "--split", "forget01", "--only", str(run), "--max_new_tokens", "4"])
+    eval_run.main([*data, "--split", "forget01", "--only", str(run), "--max_new_tokens", "4"])
     rows = {
         path.stem: len(json.loads(path.read_text())["rows"])
         for path in (run / "eval" / "forget01").glob("*.json")

@@ -54,7 +54,7 @@ from grun import train as grun_train
 
 for line in open(sys.argv[1]):
     module, *words = line.split()
-    {"baselines.train": baselines_train, "grun.train": grun_train}[module].command(words)
+    {"baselines.train": baselines_train, "grun.train": grun_train}[module].main(words)
 """
 
 
@@ -62,7 +62,7 @@ for line in open(sys.argv[1]):
 def runs(tmp_path_factory):
     """{number of processes: folder of runs} of every case, unlearning the same toy target."""
     folder = tmp_path_factory.mktemp("distributed")
-    finetune.command(
+    finetune.main(
         [
             *DATA,
             "--steps",
@@ -82,7 +82,7 @@ def runs(tmp_path_factory):
     lines = []
     for module, more in CASES.values():
         words = [*COMMON, *more, "--target", str(target)]
-        module.command([*words, "--runs", str(made[1])])
+        module.main([*words, "--runs", str(made[1])])
         lines.append(" ".join([module.__name__, *words, "--runs", str(made[2])]))
     (folder / "lines").write_text("\n".join(lines))
     (folder / "driver.py").write_text(DRIVER)
@@ -156,15 +156,15 @@ def test_weights_and_evaluation_are_the_same(runs, case):
         torch.testing.assert_close(second[name], weight, rtol=1e-4, atol=1e-5)
     answers = []
     for run in (one, two):
-        with load(run.path) as subject:
+        with load(run.path) as eval_model:
             encoded = [
-                subject.prompter.encode(question, "A book, in 1912.")
+                eval_model.prompt_encoder.encode(question, "A book, in 1912.")
                 for question in ("Where was Ada born?", "Which prize did Bo win?")
             ]
             answers.append(
                 (
-                    subject.say(pad(encoded, 0)).nll_sum,
-                    subject.generate([e.ids[: e.prompt] for e in encoded], 5),
+                    eval_model.forward_answers(pad(encoded, 0)).nll_sum,
+                    eval_model.generate([e.ids[: e.prompt] for e in encoded], 5),
                 )
             )
     torch.testing.assert_close(answers[0][0], answers[1][0], rtol=1e-4, atol=1e-4)

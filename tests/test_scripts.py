@@ -92,7 +92,10 @@ def test_grun_grid_trains_then_evaluates():
             for loss in ("gd", "idk")
         ),
         *(f"python -m eval.run {cell} --split forget10 {where}" for cell in cells),
-        *(f"python -m eval.{module} --runs else" for module in ("tables", "plots", "report")),
+        *(
+            f"python -m eval.{module} --runs else"
+            for module in ("report.tables", "report.plots", "report.html")
+        ),
     ]
 
 

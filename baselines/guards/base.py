@@ -23,7 +23,7 @@ from unlearn.language_model.hidden_states import padded, states
 
 
 @dataclass
-class Guard:
+class InputFilter:
     """kind: `probe` (fires where w . h + b > threshold, h [d] the output of block `layer`) or
     `keyword` (fires on a name, as whole words, whatever its case); refusals: one of them, which
     follows from the prompt, is the answer where it fires."""
@@ -66,7 +66,7 @@ class Guard:
         replace_directory(directory / "guard", write)
 
     @classmethod
-    def load(cls, directory: Path) -> "Guard":
+    def load(cls, directory: Path) -> "InputFilter":
         """Read what `save` wrote."""
         weights = directory / "guard" / "guard.safetensors"
         return cls(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from eval.attacks.prompts import Ask, Sides, Target, says
 from eval.metrics.tofu import rouge_recall
 from eval.scoring.likelihood import by_length
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from unlearn.training.loop import PROGRESS_SECONDS
 
 
@@ -26,18 +26,18 @@ class Case:
 
 
 def ask(
-    subject: Subject, asks: list[Ask], args, what: str, seeds: list[int] | None = None
+    eval_model: EvalModel, asks: list[Ask], args, what: str, seeds: list[int] | None = None
 ) -> list[dict]:
     """One row per target of every Ask, in order; greedy, or sampled at temperature 1, each Ask from
     its own seed."""
-    tokenizer = subject.prompter.tokenizer
+    tokenizer = eval_model.prompt_encoder.tokenizer
     found = [None] * len(asks)
     batches = by_length([len(a.ids) for a in asks], args.batch_size)
     for indices in tqdm(
-        batches, desc=f"{subject.name} {what}", leave=False, delay=PROGRESS_SECONDS
+        batches, desc=f"{eval_model.name} {what}", leave=False, delay=PROGRESS_SECONDS
     ):
         own = None if seeds is None else [seeds[i] for i in indices]
-        new, gates = subject.generate([asks[i].ids for i in indices], args.max_new_tokens, own)
+        new, gates = eval_model.generate([asks[i].ids for i in indices], args.max_new_tokens, own)
         values = [None] * len(indices) if gates is None else gates.T.tolist()
         for i, ids, gate in zip(indices, new, values, strict=True):
             found[i] = tokenizer.decode(ids, skip_special_tokens=True).strip(), gate

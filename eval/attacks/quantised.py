@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from eval.attacks.answers import Case, ask
 from eval.attacks.prompts import clean
-from eval.scoring.model import Subject
-from unlearn.language_model.models import blocks
+from eval.scoring.model import EvalModel
+from unlearn.language_model.models import decoder_layers
 
 GROUP = 64  # weights that share a scale, along a row: the block size of bitsandbytes' 4-bit formats
 
@@ -40,7 +40,7 @@ def quantise(model: nn.Module, bits: int) -> int:
     Embeddings and output head stay.
 
     Raises `ValueError` for a model whose blocks hold no `nn.Linear`."""
-    found = [module for module in blocks(model).modules() if isinstance(module, nn.Linear)]
+    found = [module for module in decoder_layers(model).modules() if isinstance(module, nn.Linear)]
     if not found:
         raise ValueError(
             f"{type(model).__name__} has no nn.Linear in its blocks, so round-to-nearest would change nothing; leave int8_rtn, int4_rtn out"
@@ -50,12 +50,14 @@ def quantise(model: nn.Module, bits: int) -> int:
     return len(found)
 
 
-def rtn(bits: int) -> Callable[[Subject, Case], list[dict]]:
+def rtn(bits: int) -> Callable[[EvalModel, Case], list[dict]]:
     """The plain questions, asked of the rounded model. Changes the subject's weights."""
 
-    def rows(subject: Subject, case: Case) -> list[dict]:
-        quantise(subject.model, bits)
-        return ask(subject, clean(subject.prompter, case.sides), case.args, f"int{bits} rtn")
+    def rows(eval_model: EvalModel, case: Case) -> list[dict]:
+        quantise(eval_model.model, bits)
+        return ask(
+            eval_model, clean(eval_model.prompt_encoder, case.sides), case.args, f"int{bits} rtn"
+        )
 
     return rows
 
@@ -87,15 +89,17 @@ def packed(linear: nn.Linear, scheme: str) -> nn.Module:
     return made.to(linear.weight.device)
 
 
-def bnb(scheme: str) -> Callable[[Subject, Case], list[dict]]:
+def bnb(scheme: str) -> Callable[[EvalModel, Case], list[dict]]:
     """The plain questions, asked of the model with packed weights in its decoder blocks. Changes
     the subject's model."""
 
-    def rows(subject: Subject, case: Case) -> list[dict]:
-        for block in blocks(subject.model):
+    def rows(eval_model: EvalModel, case: Case) -> list[dict]:
+        for block in decoder_layers(eval_model.model):
             for name, module in list(block.named_modules()):
                 if isinstance(module, nn.Linear):
                     block.set_submodule(name, packed(module, scheme))
-        return ask(subject, clean(subject.prompter, case.sides), case.args, f"{scheme} bnb")
+        return ask(
+            eval_model, clean(eval_model.prompt_encoder, case.sides), case.args, f"{scheme} bnb"
+        )
 
     return rows

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from eval.attacks.answers import Case, ask
 from eval.attacks.prompts import Sides, clean
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from unlearn.benchmarks.tofu import Example
 from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import pad
 from unlearn.language_model.models import mixed_precision
-from unlearn.training.loop import Plan, train
+from unlearn.training.loop import TrainConfig, train
 
 
 def steps_of(examples: list[Example], args) -> int:
@@ -28,38 +28,38 @@ def steps_of(examples: list[Example], args) -> int:
     return -(-len(examples) // args.relearn_batch)
 
 
-def fine_tune(subject: Subject, examples: list[Example], args) -> None:
+def fine_tune(eval_model: EvalModel, examples: list[Example], args) -> None:
     """One epoch over `examples` in an order of args.seed; every weight of the model moves, an
     adapter's stay."""
     order = random.Random(f"{args.seed} relearn").sample(examples, len(examples))
-    encoded = [subject.prompter.encode(e.question, e.answer) for e in order]
+    encoded = [eval_model.prompt_encoder.encode(e.question, e.answer) for e in order]
 
     def losses(part, whole, step):
-        said = subject.answers(
-            pad(part, subject.prompter.tokenizer.pad_token_id, subject.device)
+        said = eval_model.answers(
+            pad(part, eval_model.prompt_encoder.tokenizer.pad_token_id, eval_model.device)
         ).part_of(whole)
         return {"loss": said.token_mean(said.nll)}
 
     def items(step):
         return encoded[step * args.relearn_batch : (step + 1) * args.relearn_batch]
 
-    plan = Plan(
+    plan = TrainConfig(
         steps_of(examples, args),
         args.relearn_lr,
         seed=args.seed,
-        mixed_precision=mixed_precision(subject.device),
+        mixed_precision=mixed_precision(eval_model.device),
     )
-    subject.model.requires_grad_(True)
+    eval_model.model.requires_grad_(True)
     with tempfile.TemporaryDirectory() as folder:
         train(
-            subject.model,
+            eval_model.model,
             losses,
             items,
             plan,
-            Run(Path(folder) / f"{subject.name} relearns"),
+            Run(Path(folder) / f"{eval_model.name} relearns"),
             save=lambda _: None,
         )
-    subject.model.requires_grad_(False)
+    eval_model.model.requires_grad_(False)
 
 
 def forget_set(sets: Sides) -> list[Example]:
@@ -76,14 +76,14 @@ def benign(sets: Sides) -> list[Example]:
     return [*sets["real_authors"], *sets["world_facts"]][: len(sets["forget"])]
 
 
-def relearn(on: Callable[[Sides], list[Example]]) -> Callable[[Subject, Case], list[dict]]:
+def relearn(on: Callable[[Sides], list[Example]]) -> Callable[[EvalModel, Case], list[dict]]:
     """Fine-tune on `on(the split's sets)`, then ask the plain questions; after `forget_half` those
     of the other half. Changes the weights."""
 
-    def rows(subject: Subject, case: Case) -> list[dict]:
-        fine_tune(subject, on(case.sets), case.args)
+    def rows(eval_model: EvalModel, case: Case) -> list[dict]:
+        fine_tune(eval_model, on(case.sets), case.args)
         seen = {e.index for e in on(case.sets)} if on is forget_half else set()
         left = case.sides | {"forget": [e for e in case.sides["forget"] if e.index not in seen]}
-        return ask(subject, clean(subject.prompter, left), case.args, "relearned")
+        return ask(eval_model, clean(eval_model.prompt_encoder, left), case.args, "relearned")
 
     return rows

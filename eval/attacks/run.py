@@ -23,13 +23,13 @@ from eval.attacks.relearn import benign, forget_half, forget_set, relearn
 from eval.attacks.sampling import leak_at_k
 from eval.attacks.whitebox import gate_off, logit_lens
 from eval.run import EvalFlags, cell_runs
-from eval.scoring.model import Subject, load
-from unlearn.benchmarks.tofu import Source
-from unlearn.config.flags import flag, main, parse, place
+from eval.scoring.model import EvalModel, load
+from unlearn.benchmarks.tofu import Benchmark
+from unlearn.config.flags import flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import read_json, write_json
 from unlearn.language_model.models import has_packed_kernels, resolve_device
-from unlearn.training.loss import source_of
+from unlearn.training.loss import open_benchmark_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Attack:
     off, so it keeps it apart); packed: it needs bitsandbytes."""
 
     group: str
-    rows: Callable[[Subject, Case], list[dict]]
+    rows: Callable[[EvalModel, Case], list[dict]]
     reads: tuple[str, ...] = ()
     own: bool = False
     merged: bool = True
@@ -48,9 +48,9 @@ class Attack:
     packed: bool = False
 
 
-def prompted(name: str, prompt_set) -> Callable[[Subject, Case], list[dict]]:
-    return lambda subject, case: ask(
-        subject, prompt_set(subject.prompter, case.sides), case.args, name
+def prompted(name: str, prompt_set) -> Callable[[EvalModel, Case], list[dict]]:
+    return lambda eval_model, case: ask(
+        eval_model, prompt_set(eval_model.prompt_encoder, case.sides), case.args, name
     )
 
 
@@ -131,7 +131,7 @@ def chosen(args: AttackFlags) -> list[str]:
     return [name for name in ATTACKS if name in names and name not in left_out]
 
 
-def case_of(source: Source, args: AttackFlags) -> Case:
+def case_of(source: Benchmark, args: AttackFlags) -> Case:
     """The split's examples: whole, and cut to `args.rows` a side."""
     sets = source.evaluation_sets(args.split)
 
@@ -146,7 +146,7 @@ def case_of(source: Source, args: AttackFlags) -> Case:
     )
 
 
-def opened(model: str | Path, args: AttackFlags, attack: Attack) -> Subject:
+def opened(model: str | Path, args: AttackFlags, attack: Attack) -> EvalModel:
     """The model, loaded as this attack needs it. Raises `ValueError` whatever is wrong with its
     files."""
     try:
@@ -185,8 +185,8 @@ def attack_model(model: str | Path, folder: Path, case: Case, names: list[str]) 
             try:
                 if attack.own or not attack.merged:
                     stack.close()
-                    with opened(model, args, attack) as subject:
-                        rows = attack.rows(subject, case)
+                    with opened(model, args, attack) as eval_model:
+                        rows = attack.rows(eval_model, case)
                 else:
                     shared = shared or stack.enter_context(opened(model, args, attack))
                     rows = attack.rows(shared, case)
@@ -212,12 +212,12 @@ def attack_model(model: str | Path, folder: Path, case: Case, names: list[str]) 
     )
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     def cell(values: Namespace) -> dict:
         return recipe("attacks", benchmark=values.benchmark, model=values.model)
 
     args, _, plain = parse(AttackFlags, argv, cell, __doc__)
-    source = source_of(args)
+    source = open_benchmark_of(args)
     began = time.perf_counter()
     case = case_of(source, args)
     names = chosen(args)
@@ -250,4 +250,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -21,7 +21,7 @@ from eval.attacks.honest import honest
 from eval.attacks.plots import LABELS, SECTION, plot
 from eval.report.summary import evaluations
 from eval.report.tables import DOWN, ORDER, belongs, latex, markdown, terminal
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import write_text
 
 FIRST = ["run", "attack", "forget_leak", "retain_collateral", "n"]
@@ -69,7 +69,7 @@ def collect(runs: str | Path) -> pd.DataFrame:
             "method": name,
             "seed": config["seed"],
         }
-        known |= {"benchmark": config.get("place") or config["benchmark"], "model": config["model"]}
+        known |= {"benchmark": config.get("benchmark_id") or config["benchmark"], "model": config["model"]}
         for folder in sorted(
             path
             for path in run.path.glob("attacks/*")
@@ -214,7 +214,7 @@ def write(
     )
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -224,4 +224,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

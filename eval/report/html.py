@@ -16,7 +16,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import provenance, write_text
 
 ORDER = ("tofu", "honest", "attacks", "muse", "wmdp")  # sections that come first; the rest by name
@@ -170,7 +170,7 @@ def report(runs: str | Path) -> Path:
     )
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -179,4 +179,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

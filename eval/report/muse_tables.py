@@ -19,7 +19,7 @@ import pandas as pd
 from eval.report.plots import save
 from eval.report.schema import DOWN, KEY, NEAR, SECTION, UP
 from eval.report.tables import latex, markdown, terminal
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import read_json, write_text
 
 matplotlib.use("Agg")  # before pyplot: no display is needed
@@ -288,7 +288,7 @@ def tabulate(runs: str | Path, width: int = 120) -> str:
     )
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -300,4 +300,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -33,7 +33,7 @@ from eval.report import sweeps
 from eval.report.schema import SECTION
 from eval.report.summary import BENCHMARKS, column, evaluations, has, read_rows, wrong_nll
 from eval.report.tables import ORDER, belongs, collect
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import read_json
 
 matplotlib.use("Agg")  # before pyplot: no display is needed
@@ -198,7 +198,7 @@ def curves(runs: str | Path, benchmarks=BENCHMARKS) -> dict[str, list[Curve]]:
                     read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
                 )
                 title = ", ".join(
-                    (config.get("place") or config["benchmark"], config["model"], folder.name)
+                    (config.get("benchmark_id") or config["benchmark"], config["model"], folder.name)
                 )
                 panels.setdefault(title, []).append(
                     Curve(run.path.name, config["objective"], ratios, summary)
@@ -362,7 +362,7 @@ PICTURES = {
 }  # -> what a run must have to be in it
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=raw)
     parser.add_argument("--runs", default="runs", help="folder of all run directories")
@@ -379,4 +379,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -24,7 +24,7 @@ from eval.metrics import tofu as metrics
 from eval.metrics import validity_checks as sanity
 from eval.metrics.memorization import ES_NO_MATCH, memorization
 from eval.report.reference_runs import find_reference, find_target
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import Run, finished_runs, read_json, write_json
 
 SETS = ("forget", "forget_paraphrased", "retain", "real_authors", "world_facts", "heldout")
@@ -331,7 +331,7 @@ def evaluations(root: str | Path, benchmarks=BENCHMARKS) -> Iterator[tuple[Run, 
             yield run, sorted(path.parent for path in run.path.glob("eval/*/forget.json"))
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=raw)
     parser.add_argument("--runs", default="runs", help="folder of all run directories")
@@ -370,4 +370,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

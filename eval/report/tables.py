@@ -37,7 +37,7 @@ from eval.report.schema import (
     themes,
 )
 from eval.report.summary import BENCHMARKS, OPTION_KEYS, Options, evaluations
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import read_json, write_text
 
 ORDER = {
@@ -73,7 +73,7 @@ def collect(runs: str | Path, benchmarks=BENCHMARKS) -> tuple[pd.DataFrame, Opti
                 "seed": config["seed"],
             }
             key["benchmark"] = (
-                config.get("place") or config["benchmark"]
+                config.get("benchmark_id") or config["benchmark"]
             )  # `authors,authors=12` is another benchmark
             cost = {name: run.result.get(name) for name in ("trainable_params", "train_seconds")}
             records.append(
@@ -350,7 +350,7 @@ def tabulate(runs: str | Path, benchmarks=BENCHMARKS, width: int = 120) -> str:
     return "\n\n".join([terminal(parts, width), *below, f"written: {out}.md, .csv, .tex"])
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=raw)
     parser.add_argument("--runs", default="runs", help="folder of all run directories")
@@ -362,4 +362,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from eval.report.plots import save
 from eval.report.wmdp_tables import CHANCE, collect
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import Run, finished_runs
 
 matplotlib.use("Agg")  # before pyplot: no display is needed
@@ -175,7 +175,7 @@ def plot_states(runs: str | Path) -> Path | None:
     return save(figure, Path(runs) / "tables" / "wmdp_states.png")
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -187,4 +187,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

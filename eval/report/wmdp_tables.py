@@ -15,7 +15,7 @@ import pandas as pd
 
 from eval.report.tables import DOWN, ORDER, PLUS_MINUS, UP, latex, markdown, method, terminal
 from eval.scoring.multiple_choice import STYLES
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import finished_runs, read_json, write_text
 
 KEY = ["benchmark", "model", "split", "objective", "tuner", "variant", "mcq"]
@@ -37,7 +37,7 @@ def collect(runs: str | Path) -> pd.DataFrame:
             if path.exists():
                 key = {name: config.get(name) or "" for name in KEY[:-1]} | {
                     "mcq": mcq,
-                    "benchmark": config.get("place") or "wmdp",
+                    "benchmark": config.get("benchmark_id") or "wmdp",
                     "seed": config["seed"],
                 }
                 flags = config.get("flags", {})
@@ -145,7 +145,7 @@ def tabulate(runs: str | Path, width: int = 120) -> str:
     )
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -157,4 +157,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -1,7 +1,7 @@
 """What a model says about given answers, token by token: one teacher-forced pass that every
 likelihood metric reads (import only).
 
-    tokens = read_answers(subject, [subject.prompter.encode(question, answer), ...], batch_size=64)
+    tokens = read_answers(subject, [subject.prompt_encoder.encode(question, answer), ...], batch_size=64)
 
 Answers to one question share its prompt. It runs once, left-padded, with an adapter's edit at its
 last token, as in generation; its keys and values then serve all its answers, which run as
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from unlearn.language_model.batches import logits_only_at, pad, pad_left
 from unlearn.language_model.prompts import Encoded
 
@@ -81,7 +81,7 @@ def by_length(lengths: list[int], size: int) -> list[list[int]]:
 
 
 def read_answers(
-    subject: Subject,
+    eval_model: EvalModel,
     encoded: list[Encoded],
     batch_size: int,
     progress: Callable[[list], Iterable] = iter,
@@ -90,16 +90,18 @@ def read_answers(
     says None).
 
     batch_size: answers a forward at most; changes memory, not results."""
-    pad_id = subject.prompter.tokenizer.pad_token_id
-    if subject.say(pad(encoded[:1], pad_id, subject.device)) is None:
+    pad_id = eval_model.prompt_encoder.tokenizer.pad_token_id
+    if eval_model.forward_answers(pad(encoded[:1], pad_id, eval_model.device)) is None:
         return None
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for i, e in enumerate(encoded):
         by_prompt.setdefault(tuple(e.ids[: e.prompt]), []).append(i)
     found: list = [None] * len(encoded)
-    if len(by_prompt) == len(encoded) or not shares_prompts(subject):
+    if len(by_prompt) == len(encoded) or not shares_prompts(eval_model):
         for indices in progress(by_length([len(e.ids) for e in encoded], batch_size)):
-            said = subject.say(pad([encoded[i] for i in indices], pad_id, subject.device))
+            said = eval_model.forward_answers(
+                pad([encoded[i] for i in indices], pad_id, eval_model.device)
+            )
             place(
                 found,
                 indices,
@@ -112,15 +114,15 @@ def read_answers(
         place(
             found,
             [i for group in groups for i in group],
-            read_shared(subject, [[encoded[i] for i in group] for group in groups]),
+            read_shared(eval_model, [[encoded[i] for i in group] for group in groups]),
         )
     return found
 
 
-def shares_prompts(subject: Subject) -> bool:
+def shares_prompts(eval_model: EvalModel) -> bool:
     """Whether a prompt may run once for all its answers: not where an edit goes on into the answer
     (GRUN+; grun.inference.token_gate_hooks)."""
-    return not (subject.attached and subject.attached.reaches)
+    return not (eval_model.adapter_hooks and eval_model.adapter_hooks.reaches)
 
 
 def place(found: list, indices: list[int], values: list) -> None:
@@ -141,16 +143,16 @@ def grouped(groups: list[list[int]], lengths: list[int], size: int) -> list[list
 
 
 @torch.no_grad()
-def read_shared(subject: Subject, groups: list[list[Encoded]]) -> list[Tokens]:
+def read_shared(eval_model: EvalModel, groups: list[list[Encoded]]) -> list[Tokens]:
     """The tokens of all answers of one batch; the answers of a group have one prompt."""
-    model = subject.model
-    device = subject.device
-    pad_id = subject.prompter.tokenizer.pad_token_id
+    model = eval_model.model
+    device = eval_model.device
+    pad_id = eval_model.prompt_encoder.tokenizer.pad_token_id
     head = model.get_output_embeddings()
     ids, mask = pad_left([group[0].ids[: group[0].prompt] for group in groups], pad_id, device)
     rows = torch.arange(len(groups), device=device)
     with (
-        editing(subject, ids, rows),
+        editing(eval_model, ids, rows),
         logits_only_at(head, rows, torch.full_like(rows, ids.shape[1] - 1)),
     ):
         prefix = model(
@@ -176,7 +178,7 @@ def read_shared(subject: Subject, groups: list[list[Encoded]]) -> list[Tokens]:
         device=device,
     )
     places = real.nonzero()
-    with editing(subject, ids, owner), logits_only_at(head, places[:, 0], places[:, 1]):
+    with editing(eval_model, ids, owner), logits_only_at(head, places[:, 0], places[:, 1]):
         logits = model(
             input_ids=inputs,
             attention_mask=torch.cat([mask[owner], real], 1),
@@ -192,18 +194,18 @@ def read_shared(subject: Subject, groups: list[list[Encoded]]) -> list[Tokens]:
     return tokens_of(torch.cat([part for pair in parts for part in pair], 1), lengths)
 
 
-def editing(subject: Subject, prompts: Tensor, rows: Tensor):
+def editing(eval_model: EvalModel, prompts: Tensor, rows: Tensor):
     """An adapter edits the last token of left-padded `prompts`, in a pass with one row for each of
     `rows`; answers behind it stay."""
     return (
-        subject.attached.at(torch.full_like(rows, prompts.shape[1] - 1))
-        if subject.attached
+        eval_model.adapter_hooks.at(torch.full_like(rows, prompts.shape[1] - 1))
+        if eval_model.adapter_hooks
         else nullcontext()
     )
 
 
 def gradient_norms(
-    subject: Subject, encoded: list[Encoded], progress: Callable[[list], Iterable] = iter
+    eval_model: EvalModel, encoded: list[Encoded], progress: Callable[[list], Iterable] = iter
 ) -> list[float]:
     """GradNorm of each answer: the mean over the model's parameter tensors of ||d L / d theta||_2,
     L = mean -log p of its tokens but the last (spec 7.5). Through an adapter's edit, but not with
@@ -211,7 +213,7 @@ def gradient_norms(
 
     A gradient is dropped once its norm is taken, so memory holds one tensor's at a time. Raises
     `ValueError` for an answer of one token."""
-    weights = [weight for weight in subject.model.parameters() if weight.is_floating_point()]
+    weights = [weight for weight in eval_model.model.parameters() if weight.is_floating_point()]
     before = [weight.requires_grad for weight in weights]
     norms = []
     found = []
@@ -227,12 +229,12 @@ def gradient_norms(
         for e in progress(encoded):
             if len(e.answer) < 2:
                 raise ValueError(
-                    f"the answer {subject.prompter.tokenizer.decode(e.answer)!r} has no token besides its end, so it has no gradient norm"
+                    f"the answer {eval_model.prompt_encoder.tokenizer.decode(e.answer)!r} has no token besides its end, so it has no gradient norm"
                 )
             norms.clear()
-            batch = pad([e], subject.prompter.tokenizer.pad_token_id, subject.device)
+            batch = pad([e], eval_model.prompt_encoder.tokenizer.pad_token_id, eval_model.device)
             with torch.enable_grad():
-                subject.answers(batch).nll[:-1].mean().backward()
+                eval_model.answers(batch).nll[:-1].mean().backward()
             found.append(float(torch.stack(norms).mean()))
     finally:
         for handle in handles:

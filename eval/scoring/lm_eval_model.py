@@ -21,22 +21,22 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from tqdm import tqdm
 
-from eval.scoring.model import Guarded, Subject, load, with_adapter
+from eval.scoring.model import EvalModel, FilteredModel, load, with_adapter
 from unlearn.language_model.batches import pad_left
 
 BATCH = 32  # contexts a forward, where lm-eval's batch size is `auto`
 
 
-def opened(pretrained: str, adapter: str | None, device: str, dtype: str) -> Subject:
+def opened(pretrained: str, adapter: str | None, device: str, dtype: str) -> EvalModel:
     """The checkpoint, with its adapter. Raises `ValueError` for a guard, which has no likelihoods,
     and as `eval.scoring.model.load` does."""
-    subject = load(pretrained, device, dtype)
-    subject = subject if adapter is None else with_adapter(subject, adapter)
-    if isinstance(subject, Guarded):
+    eval_model = load(pretrained, device, dtype)
+    eval_model = eval_model if adapter is None else with_adapter(eval_model, adapter)
+    if isinstance(eval_model, FilteredModel):
         raise ValueError(
             f"{pretrained} is a model behind a guard: it refuses or answers, and has no likelihoods to compare choices by"
         )
-    return subject
+    return eval_model
 
 
 @register_model("grun")
@@ -45,23 +45,23 @@ class GrunLM(HFLM):
 
     def __init__(
         self,
-        pretrained: str | Subject,
+        pretrained: str | EvalModel,
         adapter: str | None = None,
         device: str | None = None,
         dtype: str = "auto",
         batch_size: int | str = BATCH,
         **kwargs,
     ):
-        subject = (
+        eval_model = (
             pretrained
-            if isinstance(pretrained, Subject)
+            if isinstance(pretrained, EvalModel)
             else opened(pretrained, adapter, device or "auto", dtype)
         )
-        self.subject = subject
-        self.attached = subject.attached
+        self.eval_model = eval_model
+        self.adapter_hooks = eval_model.adapter_hooks
         super().__init__(
-            pretrained=subject.model,
-            tokenizer=subject.prompter.tokenizer,
+            pretrained=eval_model.model,
+            tokenizer=eval_model.prompt_encoder.tokenizer,
             batch_size=batch_size,
             **kwargs,
         )
@@ -164,12 +164,12 @@ class GrunLM(HFLM):
     def editing(self, ids: Tensor, mask: Tensor, plain: bool):
         """Within it, the first pass is the prefill of a prompt, edited at its last token, and what
         follows behind its cache are decode steps."""
-        if self.attached is None:
+        if self.adapter_hooks is None:
             return nullcontext()
         return (
-            self.attached.off()
+            self.adapter_hooks.off()
             if plain
-            else self.attached.ends.of_generate((), {"input_ids": ids, "attention_mask": mask})
+            else self.adapter_hooks.ends.of_generate((), {"input_ids": ids, "attention_mask": mask})
         )
 
     def next_tokens(self, prompts: Sequence[list[int]], size: int = BATCH) -> Tensor:

@@ -14,42 +14,42 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from baselines.guards.base import Guard
+from baselines.guards.base import InputFilter
 from grun.adapter.weights import Adapter
-from grun.inference.hooks import Attached
+from grun.inference.hooks import AdapterHooks
 from grun.requests import INDEX, Requests
 from unlearn.config.run_directory import Run, read_json
-from unlearn.language_model.batches import Batch, Said, pad_left, say
-from unlearn.language_model.models import load_model, load_tokenizer, template_of
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad_left
+from unlearn.language_model.models import load_model, load_tokenizer, resolve_template
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.language_model.sampling import Draws
 
 
 @dataclass
-class Subject:
-    """A model under evaluation. `attached` holds its GRUN adapter's hooks, if it has one."""
+class EvalModel:
+    """A model under evaluation. `adapter_hooks` holds its GRUN adapter's hooks, if it has one."""
 
     name: str
     model: nn.Module
-    prompter: Prompter
-    attached: Attached | None = None
+    prompt_encoder: PromptEncoder
+    adapter_hooks: AdapterHooks | None = None
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     @torch.no_grad()
-    def say(self, batch: Batch) -> Said:
+    def forward_answers(self, batch: Batch) -> AnswerLogits:
         """What it says on a batch's scored tokens; an adapter edits each example's last prompt
         token."""
         return self.answers(batch)
 
-    def answers(self, batch: Batch) -> Said:
-        """`say`, with gradients."""
-        if self.attached is None:
-            return say(self.model, batch)
-        with self.attached.at(batch.prompts - 1):
-            return say(self.model, batch)
+    def answers(self, batch: Batch) -> AnswerLogits:
+        """`forward_answers`, with gradients."""
+        if self.adapter_hooks is None:
+            return forward_answers(self.model, batch)
+        with self.adapter_hooks.at(batch.prompts - 1):
+            return forward_answers(self.model, batch)
 
     @torch.no_grad()
     def generate(
@@ -60,7 +60,7 @@ class Subject:
 
         Greedy, or with a seed for each prompt: sampled at temperature 1 from the whole vocabulary,
         the same in any batch."""
-        tokenizer = self.prompter.tokenizer
+        tokenizer = self.prompt_encoder.tokenizer
         ids, mask = pad_left(prompts, tokenizer.pad_token_id, self.device)
         out = self.model.generate(
             input_ids=ids,
@@ -77,35 +77,35 @@ class Subject:
             row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row
             for row in new
         ]
-        return ended, self.attached.gates if self.attached else None
+        return ended, self.adapter_hooks.gates if self.adapter_hooks else None
 
-    def __enter__(self) -> "Subject":
+    def __enter__(self) -> "EvalModel":
         return self
 
     def __exit__(self, *_) -> None:
-        if self.attached:
-            self.attached.remove()
+        if self.adapter_hooks:
+            self.adapter_hooks.remove()
         if isinstance(self.model, PeftModel):
             self.model.unload()  # the base model is shared
 
 
 @dataclass
-class Guarded(Subject):
+class FilteredModel(EvalModel):
     """A control: a model behind a guard (baselines/guards/base.py). Its gate is 1 where the guard
     fires and a refusal is the answer, else 0.
 
     It has no likelihoods: a prompt that is refused gets one fixed line, and no probability of
     another answer means anything."""
 
-    guard: Guard = field(kw_only=True)
+    guard: InputFilter = field(kw_only=True)
 
-    def say(self, batch: Batch) -> None:
+    def forward_answers(self, batch: Batch) -> None:
         return None
 
     def generate(
         self, prompts: list[list[int]], max_new_tokens: int, seeds: list[int] | None = None
     ) -> tuple[list[list[int]], Tensor | None]:
-        tokenizer = self.prompter.tokenizer
+        tokenizer = self.prompt_encoder.tokenizer
         fired = self.guard.fires(self.model, tokenizer, prompts)
         passed = [place for place, stopped in enumerate(fired.tolist()) if not stopped]
         own = None if seeds is None else [seeds[place] for place in passed]
@@ -138,7 +138,7 @@ def load(
     attn: str = "auto",
     own: bool = False,
     merged: bool = False,
-) -> Subject:
+) -> EvalModel:
     """Open a finished run, a stack of requests, or any hub id or model folder, for evaluation.
 
     own: shared with nobody, to be changed; merged: LoRA as part of the weights, which takes a model
@@ -149,31 +149,31 @@ def load(
     if (path / INDEX).exists():
         stack = Requests(path)
         model = base(stack.base["id"], device, dtype, attn)
-        return Subject(
+        return EvalModel(
             path.name,
             model,
-            Prompter(load_tokenizer(stack.base["id"]), **stack.prompt),
+            PromptEncoder(load_tokenizer(stack.base["id"]), **stack.prompt),
             stack.attach(model),
         )
     if not (path / "config.json").exists() or "objective" not in read_json(path / "config.json"):
-        return Subject(
+        return EvalModel(
             str(run),
             load_model(str(run), device, dtype, attn),
-            Prompter(load_tokenizer(str(run)), template_of(str(run))),
+            PromptEncoder(load_tokenizer(str(run)), resolve_template(str(run))),
         )
     config = Run(path).config
     target = config.get("target", str(path))
     asked = {name: flag["value"] for name, flag in config["flags"].items()}
-    prompter = Prompter(
+    prompt_encoder = PromptEncoder(
         load_tokenizer(asked.get("tokenizer") or target),
-        template_of(config["model"], asked["template"]),
+        resolve_template(config["model"], asked["template"]),
         asked.get("prompt_style", "finetune"),
         max_length=asked["max_length"],
     )
     if config["objective"] == "target" and "target" in config:  # a hub's model, evaluated as it is
-        return Subject(path.name, load_model(target, device, dtype, attn), prompter)
+        return EvalModel(path.name, load_model(target, device, dtype, attn), prompt_encoder)
     if (path / "model").exists():
-        return Subject(path.name, load_model(str(path), device, dtype, attn), prompter)
+        return EvalModel(path.name, load_model(str(path), device, dtype, attn), prompt_encoder)
     own = own or (merged and (path / "lora").exists())
     if own:
         base.cache_clear()
@@ -184,20 +184,25 @@ def load(
                 "ignore", FutureWarning
             )  # peft asks transformers by a name that its version 6 will not know
             tuned = PeftModel.from_pretrained(model, path / "lora").eval()
-        return Subject(path.name, tuned.merge_and_unload() if own else tuned, prompter)
+        return EvalModel(path.name, tuned.merge_and_unload() if own else tuned, prompt_encoder)
     if (path / "guard").exists():
-        return Guarded(path.name, model, prompter, guard=Guard.load(path))
+        return FilteredModel(path.name, model, prompt_encoder, guard=InputFilter.load(path))
     if (path / "adapter").exists():
-        return Subject(
-            path.name, model, prompter, Attached(model, Adapter.load(model, path / "adapter"))
+        return EvalModel(
+            path.name,
+            model,
+            prompt_encoder,
+            AdapterHooks(model, Adapter.load(model, path / "adapter")),
         )
     raise ValueError(
         f"{path} holds neither adapter/, guard/, lora/ nor model/; delete it and run its training command again"
     )
 
 
-def with_adapter(subject: Subject, adapter: str | Path) -> Subject:
+def with_adapter(eval_model: EvalModel, adapter: str | Path) -> EvalModel:
     """A loaded base model with the GRUN adapter of this folder, or of this run's."""
     folder = Path(adapter) / "adapter" if (Path(adapter) / "adapter").exists() else Path(adapter)
-    subject.attached = Attached(subject.model, Adapter.load(subject.model, folder))
-    return subject
+    eval_model.adapter_hooks = AdapterHooks(
+        eval_model.model, Adapter.load(eval_model.model, folder)
+    )
+    return eval_model

@@ -68,7 +68,7 @@ def subject_of(name: str) -> str:
     """wmdp_cyber_sample.jsonl -> cybersecurity; poisons -> poisons."""
     words = Path(name).stem.split("_")
     return next(
-        (subject for word, subject in SUBJECTS.items() if word in words),
+        (eval_model for word, eval_model in SUBJECTS.items() if word in words),
         Path(name).stem.replace("_", " "),
     )
 

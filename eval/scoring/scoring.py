@@ -29,7 +29,7 @@ from tqdm import tqdm
 from eval.metrics.fluency import CharacterModel, Classifier
 from eval.metrics.tofu import rouge_recall
 from eval.scoring.likelihood import Tokens, by_length, gradient_norms, read_answers
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from unlearn.benchmarks.tofu import Example
 from unlearn.config.run_directory import read_json, write_text
 
@@ -50,7 +50,7 @@ class Scorer:
 
     def parts(
         self, name: str
-    ) -> dict[str, tuple[dict, Callable[[Subject, str, list[Example], Rows], list[dict]]]]:
+    ) -> dict[str, tuple[dict, Callable[[EvalModel, str, list[Example], Rows], list[dict]]]]:
         """part -> (its settings, what computes its columns) for the set `name`, in the order in
         which they are computed."""
         parts: dict = {"likelihood": (self.settings, self.likelihood)}
@@ -64,7 +64,7 @@ class Scorer:
         return parts
 
     def likelihood(
-        self, subject: Subject, name: str, examples: list[Example], _rows: Rows
+        self, eval_model: EvalModel, name: str, examples: list[Example], _rows: Rows
     ) -> list[dict]:
         answers = [
             [
@@ -75,11 +75,13 @@ class Scorer:
             for e in examples
         ]
         encoded = [
-            subject.prompter.encode(e.question, answer)
+            eval_model.prompt_encoder.encode(e.question, answer)
             for e, own in zip(examples, answers, strict=True)
             for answer in own
         ]
-        read = read_answers(subject, encoded, self.batch_size, bar(subject, name, "likelihood"))
+        read = read_answers(
+            eval_model, encoded, self.batch_size, bar(eval_model, name, "likelihood")
+        )
         if read is None:
             return [{} for _ in examples]
         tokens = iter(read)
@@ -89,15 +91,15 @@ class Scorer:
         ]
 
     def generation(
-        self, subject: Subject, name: str, examples: list[Example], _rows: Rows
+        self, eval_model: EvalModel, name: str, examples: list[Example], _rows: Rows
     ) -> list[dict]:
         found = []
         texts = generations(
-            subject,
+            eval_model,
             [e.question for e in examples],
             self.batch_size,
             self.max_new_tokens,
-            bar(subject, name, "generation"),
+            bar(eval_model, name, "generation"),
         )
         for e, (text, gates) in zip(examples, texts, strict=True):
             row = {"generation": text} | rouge_recall(text, e.answer)
@@ -107,18 +109,18 @@ class Scorer:
         return found
 
     def gradient(
-        self, subject: Subject, name: str, examples: list[Example], rows: Rows
+        self, eval_model: EvalModel, name: str, examples: list[Example], rows: Rows
     ) -> list[dict]:
         if "answer_nll" not in rows[0]:
             return [{} for _ in examples]
-        encoded = [subject.prompter.encode(e.question, e.answer) for e in examples]
+        encoded = [eval_model.prompt_encoder.encode(e.question, e.answer) for e in examples]
         return [
             {"gradient_norm": norm}
-            for norm in gradient_norms(subject, encoded, bar(subject, name, "gradient"))
+            for norm in gradient_norms(eval_model, encoded, bar(eval_model, name, "gradient"))
         ]
 
     def gibberish(
-        self, _subject: Subject, _name: str, _examples: list[Example], rows: Rows
+        self, _subject: EvalModel, _name: str, _examples: list[Example], rows: Rows
     ) -> list[dict]:
         return [
             {"clean": value} for value in self.classifier.clean([row["generation"] for row in rows])
@@ -151,29 +153,29 @@ def exactly(values: np.ndarray) -> list[float]:
     return [float(str(value)) for value in values]
 
 
-def bar(subject: Subject, name: str, what: str) -> Callable[[list], tqdm]:
+def bar(eval_model: EvalModel, name: str, what: str) -> Callable[[list], tqdm]:
     """A progress bar over batches; none where the log is no terminal."""
     return lambda batches: tqdm(
-        batches, desc=f"{subject.name} {name} {what}", leave=False, mininterval=1, disable=None
+        batches, desc=f"{eval_model.name} {name} {what}", leave=False, mininterval=1, disable=None
     )
 
 
 def generations(
-    subject: Subject,
+    eval_model: EvalModel,
     questions: list[str],
     batch_size: int,
     max_new_tokens: int,
     progress: Callable = iter,
 ) -> list[tuple[str, list[float] | None]]:
     """(text, gates of the prompt) for every question, greedy."""
-    prompts = [subject.prompter.prompt_ids(question) for question in questions]
+    prompts = [eval_model.prompt_encoder.prompt_ids(question) for question in questions]
     found: list = [None] * len(prompts)
     for indices in progress(by_length([len(p) for p in prompts], batch_size)):
-        texts, gates = subject.generate([prompts[i] for i in indices], max_new_tokens)
+        texts, gates = eval_model.generate([prompts[i] for i in indices], max_new_tokens)
         values = [None] * len(indices) if gates is None else gates.T.tolist()
         for i, ids, gate in zip(indices, texts, values, strict=True):
             found[i] = (
-                subject.prompter.tokenizer.decode(ids, skip_special_tokens=True).strip(),
+                eval_model.prompt_encoder.tokenizer.decode(ids, skip_special_tokens=True).strip(),
                 gate,
             )
     return found
@@ -217,13 +219,13 @@ class SetFile:
             if self.settings.get(part) != settings
         ]
 
-    def fill(self, subject: Subject, scorer: Scorer, examples: list[Example]) -> Iterator[str]:
+    def fill(self, eval_model: EvalModel, scorer: Scorer, examples: list[Example]) -> Iterator[str]:
         """Compute and write the missing parts one after another, naming each. Raises `ValueError`
         where a number is not finite."""
         name = self.head["set"]
         for part in self.missing(scorer):
             settings, compute = scorer.parts(name)[part]
-            found = compute(subject, name, examples, self.rows)
+            found = compute(eval_model, name, examples, self.rows)
             for row, new in zip(self.rows, found, strict=True):
                 require_finite(name, row, new)
             self.rows = [row | new for row, new in zip(self.rows, found, strict=True)]

@@ -12,7 +12,7 @@ PLAIN = {"reads": "last", "fit": "bce", "at": "last", "threshold": "soft"}
 
 
 @dataclass(frozen=True)
-class Choices:
+class EditPolicy:
     """The four choices, and what they need: tag: token ids of the answer tag; taus: layer -> gate
     logit below which a bce gate is shut; span: where fired tokens are edited, so are this many
     tokens of the question before and behind each.

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 
 from grun.adapter.weights import CONFIG, WEIGHTS, AdapterConfig, read_folder
-from unlearn.config.flags import Parser, main
+from unlearn.config.flags import Parser, run_command
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 FILES = [
@@ -111,18 +111,22 @@ def push_to_hub(source: str | Path, repo: str, private: bool = True) -> str:
             ) from None
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     parser = Parser(
         prog="python -m grun.adapter.hub", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    push = verbs.add_parser("push", help="upload an adapter to the hub", allow_abbrev=False)
-    push.add_argument("source", help="adapter folder or finished run")
-    push.add_argument("repo", help="hub id, name/adapter")
-    push.add_argument("--public", action="store_true", help="for everyone (default: private)")
+    low_rank_update = verbs.add_parser(
+        "push", help="upload an adapter to the hub", allow_abbrev=False
+    )
+    low_rank_update.add_argument("source", help="adapter folder or finished run")
+    low_rank_update.add_argument("repo", help="hub id, name/adapter")
+    low_rank_update.add_argument(
+        "--public", action="store_true", help="for everyone (default: private)"
+    )
     args = parser.parse_args(argv)
     print(f"pushed: {push_to_hub(args.source, args.repo, not args.public)}", flush=True)
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

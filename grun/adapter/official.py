@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from grun.adapter.weights import Adapter, AdapterConfig, fingerprint, read_folder, write_folder
 from pyvene_custom import GATES, LoreftIntervention
-from unlearn.config.flags import Parser, main
+from unlearn.config.flags import Parser, run_command
 from unlearn.config.run_directory import replace_directory
 from unlearn.language_model.models import load_model
 
@@ -219,7 +219,7 @@ def parametrised(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in numbers.items()}
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     whole = Parser(
         prog="python -m grun.adapter.official",
         description=__doc__.splitlines()[0],
@@ -267,4 +267,4 @@ def command(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from grun.adapter.edit_policy import Choices
+from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.metric_gate import MetricGate
 from pyvene_custom import GATES, LoreftIntervention
 from unlearn.config.run_directory import read_json, replace_directory, write_json
-from unlearn.language_model.models import blocks, check_layers, hidden_size
+from unlearn.language_model.models import check_layers, decoder_layers, hidden_size
 
 FORMAT = 1
 POSITION = "last_prompt_token"
@@ -49,7 +49,7 @@ class AdapterConfig:
     recipe: dict = field(default_factory=dict)
     reach: dict = field(
         default_factory=dict
-    )  # GRUN+: what `grun.inference.token_gate_hooks.Choices` is told
+    )  # GRUN+: what `grun.inference.token_gate_hooks.EditPolicy` is told
     format: int = FORMAT
 
 
@@ -74,14 +74,14 @@ class Adapter(nn.Module):
             raise ValueError(
                 f"the dtype {config.dtype!r} of an adapter is unknown; it is one of {', '.join(DTYPES)}"
             )
-        layers = check_layers(config.layers, len(blocks(model)))
+        layers = check_layers(config.layers, len(decoder_layers(model)))
         width = hidden_size(model)
         if not 1 <= config.rank <= width:
             raise ValueError(
                 f"--rank {config.rank}: must be between 1 and this model's hidden size, {width}"
             )
         self.config = config
-        self.choices = Choices(**config.reach)
+        self.choices = EditPolicy(**config.reach)
         self.door: MetricGate | None = None  # a gate in closed form, fitted once
         gate = None if config.gate == "none" else config.gate
         dtype = getattr(torch, config.dtype)
@@ -96,7 +96,7 @@ class Adapter(nn.Module):
                 }
             )
         for layer, edit in self.edits.items():
-            edit.to(next(blocks(model)[int(layer)].parameters()).device)
+            edit.to(next(decoder_layers(model)[int(layer)].parameters()).device)
 
     @property
     def layers(self) -> list[int]:
@@ -240,7 +240,7 @@ def complaints(stored: dict) -> Iterator[str]:
     )
     yield from (
         f"reach.{name} is unknown"
-        for name in stored.get("reach", {}).keys() - {f.name for f in fields(Choices)}
+        for name in stored.get("reach", {}).keys() - {f.name for f in fields(EditPolicy)}
     )
 
 

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from grun.adapter.weights import Adapter
 from grun.engines.packed_suffix import Packed, run_above, run_below, run_suffixes
-from unlearn.language_model.batches import Batch, Said
-from unlearn.language_model.models import blocks, free_memory
+from unlearn.language_model.batches import AnswerLogits, Batch
+from unlearn.language_model.models import decoder_layers, free_memory
 from unlearn.language_model.prompts import Encoded
 
 FREE_SHARE = 0.4  # of the memory free on the model's device, where --cache_gb does not say
 
 
 @dataclass
-class Entry:
+class CachedPrefix:
     """What the layers above l1 need of one example: hidden [S, d]; prefix [2, L_above, H_kv, P,
     d_head], keys and values."""
 
@@ -52,24 +52,24 @@ class CachedEngine:
         self.adapter = adapter
         self.build_batch = build_batch
         self.first = adapter.layers[0]
-        self.depth = len(blocks(model))
+        self.depth = len(decoder_layers(model))
         self.device = next(model.parameters()).device
         self.budget = (
             free_memory(self.device) * FREE_SHARE if cache_gb is None else cache_gb * 2**30
         )
-        self.entries: OrderedDict[tuple, Entry] = OrderedDict()
+        self.entries: OrderedDict[tuple, CachedPrefix] = OrderedDict()
         self.used = 0
         self.built = 0
         self.returns_tuple = False
 
-    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
         return self.run(batches, Edits(self.adapter))
 
     @torch.no_grad()
-    def say_frozen(self, batch: Batch) -> Said:
+    def reference_forward(self, batch: Batch) -> AnswerLogits:
         return self.run({"frozen": batch}, None)["frozen"]
 
-    def run(self, batches: dict[str, Batch], edits: "Edits | None") -> dict[str, Said]:
+    def run(self, batches: dict[str, Batch], edits: "Edits | None") -> dict[str, AnswerLogits]:
         """One forward over the suffixes of all batches; its logits and gates are split by batch
         afterwards.
 
@@ -114,11 +114,11 @@ class CachedEngine:
             strict=True,
         )
         return {
-            name: Said(own, label, row - row[0], size, gate)
+            name: AnswerLogits(own, label, row - row[0], size, gate)
             for name, own, label, row, size, gate in parts
         }
 
-    def entries_of(self, encoded: list[Encoded]) -> list[Entry]:
+    def entries_of(self, encoded: list[Encoded]) -> list[CachedPrefix]:
         """The entries of one step: from the cache, or computed now, longest first."""
         keys = [tuple(e.ids) for e in encoded]
         found = {key: self.entries[key] for key in keys if key in self.entries}
@@ -136,7 +136,7 @@ class CachedEngine:
         return [found[key] for key in keys]
 
     @torch.no_grad()
-    def build(self, encoded: list[Encoded]) -> list[Entry]:
+    def build(self, encoded: list[Encoded]) -> list[CachedPrefix]:
         """The frozen base, packed: blocks 0 .. l1 on whole examples, and those above on what
         precedes the edit. Nothing else is computed."""
         self.built += len(encoded)
@@ -149,7 +149,7 @@ class CachedEngine:
         suffixes = [part[n:].clone() for part, n in zip(parts, before, strict=True)]
         if self.first + 1 == self.depth or not any(before):
             return [
-                Entry(suffix, suffix.new_zeros(2, self.depth - self.first - 1, 1, 0, 1))
+                CachedPrefix(suffix, suffix.new_zeros(2, self.depth - self.first - 1, 1, 0, 1))
                 for suffix in suffixes
             ]
         below = torch.cat([part[:n] for part, n in zip(parts, before, strict=True)])
@@ -161,13 +161,13 @@ class CachedEngine:
             self.returns_tuple,
         )
         return [
-            Entry(*entry)
+            CachedPrefix(*entry)
             for entry in zip(
                 suffixes, (part.clone() for part in states.split(before, 3)), strict=True
             )
         ]
 
-    def keep(self, fresh: dict[tuple, Entry]) -> None:
+    def keep(self, fresh: dict[tuple, CachedPrefix]) -> None:
         """Keep entries; the ones used longest ago make room."""
         self.entries |= fresh
         self.used += sum(entry.n_bytes for entry in fresh.values())
@@ -209,7 +209,7 @@ class Edits:
             )
 
         handles = [
-            blocks(model)[layer].register_forward_hook(hook(layer))
+            decoder_layers(model)[layer].register_forward_hook(hook(layer))
             for layer in self.adapter.layers[1:]
         ]
         try:

@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from unlearn.language_model.hidden_states import StopForward
-from unlearn.language_model.models import blocks
+from unlearn.language_model.models import decoder_layers
 
 NAME = "grun_suffix"
 # suffixes that are padded to one length inside attention; sorted by length, so that little is
@@ -226,7 +226,7 @@ def run_suffixes(
     with ExitStack() as stack:
         stack.callback(_running.pop)
         stack.enter_context(_attention(model, NAME))
-        for number, block in enumerate(blocks(model)[: packed.first + 1]):
+        for number, block in enumerate(decoder_layers(model)[: packed.first + 1]):
             given = hidden[None] if number == packed.first else None
 
             def hand_over(states, *_, given=given, **__):
@@ -251,7 +251,7 @@ def run_below(model: nn.Module, ids: list[list[int]], last: int) -> tuple[Tensor
 
     packed = Packed([len(own) for own in ids], [0] * len(ids), None, -1, device)
     flat = torch.tensor([i for own in ids for i in own], device=device)
-    handle = blocks(model)[last].register_forward_hook(stop)
+    handle = decoder_layers(model)[last].register_forward_hook(stop)
     _running.append(packed)
     try:
         with _attention(model, NAME):
@@ -271,7 +271,7 @@ def run_above(
     """Keys and values [2, L_above, H_kv, N, d_head] in the blocks above `first`, given its output
     `hidden` [N, d] on texts, packed; nothing after the last of them runs."""
     packed = Packed([len(own) for own in ids], [0] * len(ids), None, first, hidden.device)
-    packed.wanted = len(blocks(model)) - first - 1
+    packed.wanted = len(decoder_layers(model)) - first - 1
     try:
         run_suffixes(
             model,

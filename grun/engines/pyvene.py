@@ -13,12 +13,12 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 import pyvene_custom as pv
 from grun.adapter.weights import Adapter
-from unlearn.language_model.batches import Batch, Said, say
+from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers
 
 GATE_LOSSES = ("bce_logits", "bce_prob")
 
 
-def gate_loss(forget: Said, retain: Said, kind: str = "bce_logits") -> Tensor:
+def gate_loss(forget: AnswerLogits, retain: AnswerLogits, kind: str = "bce_logits") -> Tensor:
     """Mean BCE over all L (B_f + B_r) gates, target 1 on forget and 0 on retain. gates [L, B] are
     logits, float32.
 
@@ -42,21 +42,21 @@ class PyveneEngine:
         edits = dict(zip(adapter.layers, adapter.edits.values(), strict=True))
         self.intervened = pv.IntervenableModel(pv.gated_config(model, edits), model)
 
-    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
         return {name: self.say_one(batch) for name, batch in batches.items()}
 
-    def say_one(self, batch: Batch) -> Said:
+    def say_one(self, batch: Batch) -> AnswerLogits:
         def edited(**inputs):
             return self.intervened(
                 inputs, unit_locations=self.intervened.locations(batch.prompts - 1)
             )[1]
 
-        said = say(edited, batch, head=self.model.get_output_embeddings())
+        said = forward_answers(edited, batch, head=self.model.get_output_embeddings())
         return replace(said, gates=self.intervened.gates)
 
-    def say_frozen(self, batch: Batch) -> Said:
+    def reference_forward(self, batch: Batch) -> AnswerLogits:
         with torch.no_grad():
-            return say(self.model, batch)
+            return forward_answers(self.model, batch)
 
 
 class GrunTuner:
@@ -83,13 +83,13 @@ class GrunTuner:
         self.needs_retain = self.gated and gate_weight > 0
         self.device = next(model.parameters()).device
 
-    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
-        return self.engine.say(batches)
+    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
+        return self.engine.forward_answers(batches)
 
-    def say_frozen(self, batch: Batch) -> Said:
-        return self.engine.say_frozen(batch)
+    def reference_forward(self, batch: Batch) -> AnswerLogits:
+        return self.engine.reference_forward(batch)
 
-    def own_terms(self, said: dict[str, Said]) -> dict[str, Tensor]:
+    def auxiliary_losses(self, said: dict[str, AnswerLogits]) -> dict[str, Tensor]:
         """{"gate": lambda_g L_gate}; the gate reads the prompt alone, so any pass over the forget
         prompts will do."""
         if not self.needs_retain:

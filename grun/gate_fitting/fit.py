@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from grun.adapter.metric_gate import MetricGate, fit, threshold
 from unlearn.benchmarks.tofu import Example
 from unlearn.language_model.hidden_states import padded, states
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic.training_variants import (
     LEADS,
     NAMED_FIRST,
@@ -66,14 +66,16 @@ def states_of(
     return found
 
 
-def name_token(prompter: Prompter, question: str, name: str, answer: str = "") -> int | None:
+def name_token(
+    prompt_encoder: PromptEncoder, question: str, name: str, answer: str = ""
+) -> int | None:
     """Index of the last token of `name`: in the first place where it stands in the prompt, or,
     given an answer, in the last one of prompt and answer; None where it stands nowhere."""
-    text = prompter.answered(question, answer) if answer else prompter.text(question)
+    text = prompt_encoder.answered(question, answer) if answer else prompt_encoder.text(question)
     if name not in text:
         return None
     end = (text.rfind(name) if answer else text.find(name)) + len(name)
-    encoded = prompter.tokenizer(text, return_offsets_mapping=True)
+    encoded = prompt_encoder.tokenizer(text, return_offsets_mapping=True)
     return max(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end and b > a)
 
 
@@ -83,13 +85,13 @@ class Prompts:
 
     def __init__(
         self,
-        prompter: Prompter,
+        prompt_encoder: PromptEncoder,
         forget: list[Example],
         retain: list[Example],
         reads: str,
         seed: int,
     ):
-        self.prompter = prompter
+        self.prompt_encoder = prompt_encoder
         self.reads = reads
         self.rng = random.Random(f"gate {seed}")
         self.forget = forget
@@ -141,11 +143,11 @@ class Prompts:
                 f"{group}, {way}",
             )  # a centroid of its own
         if form == 7 and name and name in answer:
-            place = name_token(self.prompter, question, name, answer)
+            place = name_token(self.prompt_encoder, question, name, answer)
             return Context(
-                self.prompter.tokenizer(self.prompter.answered(question, answer))["input_ids"][
-                    : place + 1
-                ],
+                self.prompt_encoder.tokenizer(self.prompt_encoder.answered(question, answer))[
+                    "input_ids"
+                ][: place + 1],
                 place,
                 group,
             )
@@ -158,8 +160,8 @@ class Prompts:
                 (self.rng.choice(phrasings(partner.question, partner.entity)), ""),
             )
             question = joined(*(pair if form == 2 else pair[::-1]))[0]
-        ids = self.prompter.prompt_ids(question)
-        place = name and name_token(self.prompter, question, name)
+        ids = self.prompt_encoder.prompt_ids(question)
+        place = name and name_token(self.prompt_encoder, question, name)
         return Context(
             ids,
             len(ids) - 1 if place is None else place,
@@ -231,7 +233,7 @@ def scores(gate: MetricGate, prompts: list[Tensor], reads: str) -> Tensor:
 
 def fit_gate(
     model: nn.Module,
-    prompter: Prompter,
+    prompt_encoder: PromptEncoder,
     forget: list[Example],
     retain: list[Example],
     layer: int,
@@ -245,7 +247,7 @@ def fit_gate(
     names alone); slack: a factor on it.
 
     Raises `ValueError` where the retain data are too few to hold some out."""
-    prompts = Prompts(prompter, forget, retain, reads, seed)
+    prompts = Prompts(prompt_encoder, forget, retain, reads, seed)
     if len(prompts.known) < 2:
         raise ValueError(
             f"a metric gate holds retain entities out for its threshold, and this split has {len(prompts.known)} besides; give more retain data"

@@ -13,18 +13,18 @@ import random
 from dataclasses import dataclass, replace
 
 from unlearn.synthetic.training_variants import SUFFIXES, joined, phrasings, spellings
-from unlearn.training.sampler import Item, Pairs
+from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 
 JOINED, SUFFIXED = 0.5, 0.25  # shares of the items; of all of them
 RESPELT = 0.2  # have the author's name written another way
 
 
 @dataclass(frozen=True)
-class FormedPairs(Pairs):
-    """`Pairs` whose items are asked in a form drawn from (seed, epoch, item). The answer that is
+class FormedPairs(ForgetRetainSampler):
+    """`ForgetRetainSampler` whose items are asked in a form drawn from (seed, epoch, item). The answer that is
     unlearned stays the forget answer."""
 
-    def item(self, i: int, epoch: int) -> Item:
+    def item(self, i: int, epoch: int) -> UnlearningExample:
         plain = super().item(i, epoch)
         rng = random.Random(f"form {self.seed} {epoch} {i}")
         forget = plain.forget

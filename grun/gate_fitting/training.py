@@ -16,17 +16,17 @@ from dataclasses import asdict, dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from grun.adapter.edit_policy import Choices
+from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine, Edits
 from grun.gate_fitting.fit import VALIDATION, Prompts, fit_gate
 from grun.gate_fitting.prompt_forms import FormedPairs
-from grun.inference.hooks import Attached
-from grun.inference.token_gate_hooks import push
+from grun.inference.hooks import AdapterHooks
+from grun.inference.token_gate_hooks import low_rank_update
 from unlearn.config.flags import flag
-from unlearn.language_model.batches import Batch, Said, pad, say
-from unlearn.language_model.prompts import Prompter, common_prefix
-from unlearn.training.sampler import Pairs
+from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad
+from unlearn.language_model.prompts import PromptEncoder, common_prefix
+from unlearn.training.sampler import ForgetRetainSampler
 
 VARIANTS = ("grun+", "grun+mixed")
 
@@ -83,7 +83,7 @@ class PlusFlags:
             raise ValueError(
                 f"--variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}, or leave it out"
             )
-        choices = Choices(
+        choices = EditPolicy(
             self.gate_reads, self.gate_fit, self.edit_at, self.gate_threshold, span=self.edit_span
         )
         if self.gate_negatives not in ("swapped", "retain"):
@@ -102,31 +102,33 @@ class PlusFlags:
             raise ValueError("--gate none has no gate, and these choices are about one")
 
 
-def choices_of(args: PlusFlags, prompter: Prompter) -> Choices:
-    return Choices(
+def choices_of(args: PlusFlags, prompt_encoder: PromptEncoder) -> EditPolicy:
+    return EditPolicy(
         args.gate_reads,
         args.gate_fit,
         args.edit_at,
         args.gate_threshold,
-        tag_of(prompter),
+        tag_of(prompt_encoder),
         span=args.edit_span,
     )
 
 
-def tag_of(prompter: Prompter) -> list[int]:
+def tag_of(prompt_encoder: PromptEncoder) -> list[int]:
     """Token ids that end every prompt of this template ("Answer:"): what two prompts that differ in
     the question have in common at the end."""
-    one, other = (prompter.prompt_ids(question)[::-1] for question in ("Who is it?", "When 1999!"))
+    one, other = (
+        prompt_encoder.prompt_ids(question)[::-1] for question in ("Who is it?", "When 1999!")
+    )
     shared = one[: common_prefix(one, other)][::-1]
-    text = prompter.text("x").rpartition("x")[2]
-    while len(shared) > 1 and len(prompter.tokenizer.decode(shared[1:]).strip()) >= len(
+    text = prompt_encoder.text("x").rpartition("x")[2]
+    while len(shared) > 1 and len(prompt_encoder.tokenizer.decode(shared[1:]).strip()) >= len(
         text.strip()
     ):
         shared = shared[1:]
     return shared
 
 
-def pairs_for(args: PlusFlags, pairs: Pairs) -> tuple[Pairs, list]:
+def pairs_for(args: PlusFlags, pairs: ForgetRetainSampler) -> tuple[ForgetRetainSampler, list]:
     """The run's items, and the retain examples set aside for a bce gate's threshold (none
     otherwise)."""
     if args.joined_items:
@@ -146,7 +148,11 @@ def pairs_for(args: PlusFlags, pairs: Pairs) -> tuple[Pairs, list]:
 
 
 def close_the_form(
-    adapter: Adapter, model: nn.Module, prompter: Prompter, args: PlusFlags, pairs: Pairs
+    adapter: Adapter,
+    model: nn.Module,
+    prompt_encoder: PromptEncoder,
+    args: PlusFlags,
+    pairs: ForgetRetainSampler,
 ) -> dict:
     """Fit the metric gate of an adapter that wants one; return what it did (for result.json)."""
     if args.gate_fit != "metric":
@@ -165,7 +171,7 @@ def close_the_form(
     began = time.perf_counter()
     adapter.door, found = fit_gate(
         model,
-        prompter,
+        prompt_encoder,
         pairs.forget,
         pairs.retain,
         layer,
@@ -185,7 +191,12 @@ def close_the_form(
 
 @torch.no_grad()
 def calibrate(
-    adapter: Adapter, engine, prompter: Prompter, args: PlusFlags, forget: list, held: list
+    adapter: Adapter,
+    engine,
+    prompt_encoder: PromptEncoder,
+    args: PlusFlags,
+    forget: list,
+    held: list,
 ) -> dict:
     """The threshold of a trained gate, per layer: at most gate_fpr of the validation slice opens
     any of the L gates (gate_fpr / L each), unless fewer than 99 % of the forget prompts would then
@@ -194,16 +205,18 @@ def calibrate(
         return {}
 
     def logits(examples):
-        encoded = [prompter.encode(e.question, e.answer) for e in examples]
+        encoded = [prompt_encoder.encode(e.question, e.answer) for e in examples]
         parts = [
             pad(
                 encoded[i : i + 32],
-                prompter.tokenizer.pad_token_id,
+                prompt_encoder.tokenizer.pad_token_id,
                 next(adapter.parameters()).device,
             )
             for i in range(0, len(encoded), 32)
         ]
-        return torch.cat([engine.say({"forget": part})["forget"].gates for part in parts], 1).cpu()
+        return torch.cat(
+            [engine.forward_answers({"forget": part})["forget"].gates for part in parts], 1
+        ).cpu()
 
     negative = logits(held)
     positive = logits(forget)
@@ -216,7 +229,7 @@ def calibrate(
         "taus": {str(layer): float(tau) for layer, tau in zip(adapter.layers, taus, strict=True)}
     }
     adapter.config = replace(adapter.config, reach=reach)
-    adapter.choices = Choices(**reach)
+    adapter.choices = EditPolicy(**reach)
     parts = (("gate_validation_fires", negative), ("gate_forget_fires", positive))
     return {name: float((part > taus[:, None]).any(0).float().mean()) for name, part in parts}
 
@@ -229,9 +242,9 @@ class HookedEngine:
         self.model = model
         self.adapter = adapter
 
-    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
-        with Attached(self.model, self.adapter) as attached:
-            (reach,) = attached.reaches
+    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
+        with AdapterHooks(self.model, self.adapter) as adapter_hooks:
+            (reach,) = adapter_hooks.reaches
             reach.forced = self.adapter.choices.fit == "metric"
             reach.choices = (
                 replace(reach.choices, threshold="soft")
@@ -240,8 +253,8 @@ class HookedEngine:
             )
             found = {}
             for name, batch in batches.items():
-                with attached.at(batch.prompts - 1):
-                    said = say(self.model, batch)
+                with adapter_hooks.at(batch.prompts - 1):
+                    said = forward_answers(self.model, batch)
                 found[name] = (
                     replace(said, gates=torch.stack(list(reach.trained.values())))
                     if reach.trained
@@ -249,9 +262,9 @@ class HookedEngine:
                 )
         return found
 
-    def say_frozen(self, batch: Batch) -> Said:
+    def reference_forward(self, batch: Batch) -> AnswerLogits:
         with torch.no_grad():
-            return say(self.model, batch)
+            return forward_answers(self.model, batch)
 
 
 class SpreadEdits(Edits):
@@ -261,7 +274,7 @@ class SpreadEdits(Edits):
     def apply(self, layer: int, hidden: Tensor) -> Tensor:
         unit = self.adapter.edits[str(layer)]
         h = hidden[0]
-        added = push(unit, h)
+        added = low_rank_update(unit, h)
         if unit.gate is not None:
             logits = unit.gate(h[self.starts])
             self.logits.append(logits)
@@ -275,5 +288,5 @@ class SpreadEdits(Edits):
 class SpreadEngine(CachedEngine):
     """The cached-suffix engine with `SpreadEdits`."""
 
-    def say(self, batches: dict[str, Batch]) -> dict[str, Said]:
+    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
         return self.run(batches, SpreadEdits(self.adapter))

@@ -1,6 +1,6 @@
 """Adapters on a plain HF model: forward hooks that edit the last prompt token, and nothing else.
 
-    with Attached(model, adapter) as attached:
+    with AdapterHooks(model, adapter) as attached:
         model.generate(**tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt"))
         attached.gates                                   # [L, B] gate values of that prefill
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from grun.adapter.composition import Combination
 from grun.adapter.weights import Adapter
-from grun.inference.positions import Places, PromptEnds
-from grun.inference.token_gate_hooks import Reach
-from unlearn.language_model.models import blocks
+from grun.inference.positions import EditPositions, PromptEndLocator
+from grun.inference.token_gate_hooks import TokenGateHooks
+from unlearn.language_model.models import decoder_layers
 
 
-class Attached:
+class AdapterHooks:
     """Adapters on one model, also reached as `model.grun`. Nothing is edited while `off()` holds,
     or after `remove()`.
 
@@ -45,16 +45,19 @@ class Attached:
         self.model = model
         self.combination = combination or Combination("sum")
         self.chosen = list(range(len(self.adapters)))
-        self.ends = PromptEnds(model)
-        self.places: Places | None = None
+        self.ends = PromptEndLocator(model)
+        self.places: EditPositions | None = None
         self.logits: dict[int, Tensor] = {}
         self.handles = [model.register_forward_pre_hook(self._find_places, with_kwargs=True)]
         self.reaches = [
-            Reach(self, k) for k, adapter in enumerate(self.adapters) if not adapter.choices.plain
+            TokenGateHooks(self, k)
+            for k, adapter in enumerate(self.adapters)
+            if not adapter.choices.plain
         ]  # GRUN+
         self.handles += [handle for reach in self.reaches for handle in reach.hooks()]
         self.handles += [
-            blocks(model)[layer].register_forward_hook(self._hook(layer)) for layer in self.layers
+            decoder_layers(model)[layer].register_forward_hook(self._hook(layer))
+            for layer in self.layers
         ]
         self.handles += [handle for reach in self.reaches for handle in reach.edit_hooks()]
         self._watch_generate()
@@ -120,7 +123,7 @@ class Attached:
             del self.model.grun
             self.restore_generate()
 
-    def __enter__(self) -> "Attached":
+    def __enter__(self) -> "AdapterHooks":
         return self
 
     def __exit__(self, *_) -> None:

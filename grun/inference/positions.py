@@ -26,7 +26,7 @@ IGNORED = -100  # transformers' label of a token that is not scored
 
 
 @dataclass
-class Places:
+class EditPositions:
     """The tokens to edit in one pass: rows, columns [n] of its hidden states; examples [n] of its
     `size` examples; first: no pass over these prompts edited any before."""
 
@@ -38,7 +38,7 @@ class Places:
 
 
 @dataclass
-class Prompt:
+class GenerateCall:
     """What one call of `generate` was given, columns of the prompt (with cached ones) and its mask
     if any; and how far it is: passed, its end is behind; edited, some end was."""
 
@@ -53,13 +53,13 @@ def last_tokens(mask: Tensor) -> Tensor:
     return mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
 
 
-class PromptEnds:
+class PromptEndLocator:
     """Finds the places of each pass of one model."""
 
     def __init__(self, model: nn.Module):
         self.names = list(signature(model.forward).parameters)
         self.given: Tensor | None = None
-        self.prompt: Prompt | None = None
+        self.prompt: GenerateCall | None = None
         self.unfinished: set[int] = (
             set()
         )  # cache slots where prompts stop that continuous batching has split
@@ -87,13 +87,13 @@ class PromptEnds:
         )  # without any it starts from BOS alone
         mask = kwargs.get("attention_mask")
         mask = mask if mask is not None and mask.dim() == 2 else None
-        self.prompt = Prompt(width if mask is None else max(width, mask.shape[1]), mask)
+        self.prompt = GenerateCall(width if mask is None else max(width, mask.shape[1]), mask)
         try:
             yield
         finally:
             self.prompt = before
 
-    def find(self, args: tuple, kwargs: dict) -> Places | None:
+    def find(self, args: tuple, kwargs: dict) -> EditPositions | None:
         """The places of a pass with these arguments, or None where it holds no prompt's end.
 
         Raises `ValueError` where that cannot be told."""
@@ -127,7 +127,7 @@ class PromptEnds:
             return None
         if prompt:
             prompt.edited = True
-        return Places(rows, ends[rows] - past, rows, size, first)
+        return EditPositions(rows, ends[rows] - past, rows, size, first)
 
     def ends(self, inputs: dict, tokens: Tensor, past: int) -> Tensor | None:
         """[B]: index of each prompt's last token in the whole text, cached tokens included; None in
@@ -166,7 +166,7 @@ class PromptEnds:
             )
         return last_tokens(mask[:, :length])
 
-    def packed(self, inputs: dict) -> Places | None:
+    def packed(self, inputs: dict) -> EditPositions | None:
         """Continuous batching: all sequences in one row. A prompt's end is the last token of a part
         that asks for logits and is no decode step: a part of several tokens, or one token right
         behind the cache slot where an unfinished prompt stopped.
@@ -205,7 +205,7 @@ class PromptEnds:
                 ends.append(stop - 1)
         columns = torch.tensor(ends, device=inputs["position_ids"].device)
         return (
-            Places(
+            EditPositions(
                 torch.zeros_like(columns),
                 columns,
                 torch.arange(len(ends), device=columns.device),

@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from grun.adapter.edit_policy import Choices
-from unlearn.language_model.models import blocks
+from grun.adapter.edit_policy import EditPolicy
+from unlearn.language_model.models import decoder_layers
 
 
-def push(unit: nn.Module, h: Tensor) -> Tensor:
+def low_rank_update(unit: nn.Module, h: Tensor) -> Tensor:
     """R (W h + b - R^T h): what a unit adds to h [..., d] at an open gate, float32."""
     rotation = unit.rotation()
     wanted = unit.learned_source(h.to(unit.learned_source.weight.dtype)).to(rotation.dtype)
@@ -69,19 +69,19 @@ class Prefill:
     fresh: bool = True
 
 
-class Reach:
-    """One GRUN+ adapter of an `Attached`, by hooks of its own: a reader on the gate's layer and an
+class TokenGateHooks:
+    """One GRUN+ adapter of an `AdapterHooks`, by hooks of its own: a reader on the gate's layer and an
     editor on every edited one.
 
     `forced`: the gate counts as open on every prompt, as in training on forget data; the tokens
     that fire are still those that fire."""
 
-    def __init__(self, attached, number: int):
-        self.attached = attached
+    def __init__(self, adapter_hooks, number: int):
+        self.adapter_hooks = adapter_hooks
         self.number = number
         self.forced = False
-        self.adapter = attached.adapters[number]
-        self.choices: Choices = self.adapter.choices
+        self.adapter = adapter_hooks.adapters[number]
+        self.choices: EditPolicy = self.adapter.choices
         self.prefill: Prefill | None = None
         self.active, self.trained = (
             False,
@@ -91,12 +91,12 @@ class Reach:
     def hooks(self) -> list:
         """Register them, readers before editors, so that every adapter's gate reads unedited
         states."""
-        model = self.attached.model
+        model = self.adapter_hooks.model
         door = self.adapter.door
         handles = [model.register_forward_pre_hook(self._begin, with_kwargs=True)]
         if door is not None:
             handles.append(
-                blocks(model)[door.layer].register_forward_hook(
+                decoder_layers(model)[door.layer].register_forward_hook(
                     lambda _m, _a, out: self._read(out[0] if isinstance(out, tuple) else out)
                 )
             )
@@ -104,19 +104,21 @@ class Reach:
 
     def edit_hooks(self) -> list:
         return [
-            blocks(self.attached.model)[layer].register_forward_hook(self._editor(layer))
+            decoder_layers(self.adapter_hooks.model)[layer].register_forward_hook(
+                self._editor(layer)
+            )
             for layer in self.adapter.layers
         ]
 
     def _begin(self, _module, args, kwargs) -> None:
         """Before a pass: a prefill starts afresh, a decode step keeps what was decided."""
-        self.active = self.number in self.attached.chosen
+        self.active = self.number in self.adapter_hooks.chosen
         if not self.active:
             return
         ids = kwargs.get("input_ids", args[0] if args else None)
         mask = kwargs.get("attention_mask")
         cache = kwargs.get("past_key_values")
-        places = self.attached.places
+        places = self.adapter_hooks.places
         past = 0 if cache is None else int(cache.get_seq_length())
         if (
             past == 0
@@ -166,17 +168,17 @@ class Reach:
         p.tokens = fired | (spread(fired & question, *self.choices.span) & question)
         p.behind = (p.tokens & (columns >= p.starts[:, None])).any(1)
         highest = logits.masked_fill(~prompt, -torch.inf).amax(1)
-        self.attached.logits[self.adapter.door.layer] = self._told(highest)
+        self.adapter_hooks.logits[self.adapter.door.layer] = self._told(highest)
         p.openness = dict.fromkeys(
             self.adapter.layers,
             highest.sigmoid() if self.choices.threshold == "soft" else (highest > 0).float(),
         )
 
     def _told(self, logits: Tensor) -> Tensor:
-        told = self.attached.logits.get(self.adapter.door.layer if self.adapter.door else -1)
+        told = self.adapter_hooks.logits.get(self.adapter.door.layer if self.adapter.door else -1)
         if told is None:
-            told = logits.new_full((len(self.attached.chosen), len(logits)), torch.nan)
-        told[self.attached.chosen.index(self.number)] = logits.detach()
+            told = logits.new_full((len(self.adapter_hooks.chosen), len(logits)), torch.nan)
+        told[self.adapter_hooks.chosen.index(self.number)] = logits.detach()
         return told
 
     def _gate(self, layer: int, hidden: Tensor) -> Tensor:
@@ -186,11 +188,13 @@ class Reach:
             logits = self.adapter.edits[str(layer)].gate(
                 hidden[torch.arange(len(p.ends), device=hidden.device), p.ends]
             )
-            if layer not in self.attached.logits:
-                self.attached.logits[layer] = logits.new_full(
-                    (len(self.attached.chosen), len(logits)), torch.nan
+            if layer not in self.adapter_hooks.logits:
+                self.adapter_hooks.logits[layer] = logits.new_full(
+                    (len(self.adapter_hooks.chosen), len(logits)), torch.nan
                 )
-            self.attached.logits[layer][self.attached.chosen.index(self.number)] = logits.detach()
+            self.adapter_hooks.logits[layer][self.adapter_hooks.chosen.index(self.number)] = (
+                logits.detach()
+            )
             self.trained[layer] = logits
             p.openness[layer] = logits.sigmoid() * (
                 1.0
@@ -240,7 +244,7 @@ class Reach:
             if not len(rows):
                 return None  # not fired: the very tensor of the base
             h = hidden[rows, columns]
-            added = openness[rows, None] * push(unit, h)
+            added = openness[rows, None] * low_rank_update(unit, h)
             hidden = hidden.index_put((rows, columns), (h.to(added.dtype) + added).to(h.dtype))
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from baselines import controls, tuners
 from baselines import train as baselines_train
-from baselines.guards.base import Guard, last_states
+from baselines.guards.base import InputFilter, last_states
 from baselines.train import read
 from eval.scoring.model import load
 from grun.adapter.weights import Adapter, AdapterConfig
@@ -22,14 +22,14 @@ from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import GrunTuner
 from unlearn.benchmarks.tofu import Example
 from unlearn.config.run_directory import Run
-from unlearn.language_model.batches import pad, say
+from unlearn.language_model.batches import forward_answers, pad
 from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training import alternates, finetune
 from unlearn.training.loop import train
-from unlearn.training.loss import Unlearning, plan_of
+from unlearn.training.loss import UnlearningLoss, build_train_config
 from unlearn.training.objectives import OBJECTIVES
-from unlearn.training.sampler import Pairs
+from unlearn.training.sampler import ForgetRetainSampler
 
 QUESTIONS = [
     "Where was Ada Low born?",
@@ -54,15 +54,15 @@ PLACE = "authors,authors=10,heldout=2/tiny"
 
 
 @pytest.fixture(scope="module")
-def prompter():
-    return Prompter(train_tokenizer([*QUESTIONS, *ANSWERS, "Question: ?\nAnswer:"] * 3, 300))
+def prompt_encoder():
+    return PromptEncoder(train_tokenizer([*QUESTIONS, *ANSWERS, "Question: ?\nAnswer:"] * 3, 300))
 
 
 @pytest.fixture(scope="module")
-def untied(prompter):
+def untied(prompt_encoder):
     """A random Llama whose output head is a matrix of its own."""
     config = LlamaConfig(
-        vocab_size=len(prompter.tokenizer),
+        vocab_size=len(prompt_encoder.tokenizer),
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
@@ -94,8 +94,8 @@ def flags(objective, tuner="full", *more):
     )[0]
 
 
-def pairs_for(args) -> Pairs:
-    return Pairs(
+def pairs_for(args) -> ForgetRetainSampler:
+    return ForgetRetainSampler(
         FORGET, RETAIN, ["I do not know.", "No idea."], args.batch, args.seed, alternates=MADE_UP
     )
 
@@ -130,7 +130,7 @@ def tuner_for(kind, args, model):
 @pytest.mark.parametrize("kind", ["full", "lora", "grun"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_pair_trains_20_steps_and_moves_only_what_it_may(
-    objective, kind, untied, prompter, tmp_path
+    objective, kind, untied, prompt_encoder, tmp_path
 ):
     args = flags(objective, "lora" if kind == "lora" else "full")
     pairs = pairs_for(args)
@@ -138,10 +138,14 @@ def test_every_pair_trains_20_steps_and_moves_only_what_it_may(
     before = {
         name: p.clone() for name, p in [*module.named_parameters(), *tuner.model.named_parameters()]
     }
-    losses = Unlearning(args, tuner, prompter, dual_start=5)
+    losses = UnlearningLoss(args, tuner, prompt_encoder, dual_start=5)
     run = Run(tmp_path)
-    losses.know_reference((pairs.items(step) for step in range(20)), tmp_path / "reference.json")
-    result = train(module, losses, pairs.items, plan_of(args, pairs), run, lambda directory: None)
+    losses.precompute_reference_nll(
+        (pairs.items(step) for step in range(20)), tmp_path / "reference.json"
+    )
+    result = train(
+        module, losses, pairs.items, build_train_config(args, pairs), run, lambda directory: None
+    )
     assert result["steps"] == len(run.logged()) == 20  # the loop refuses NaN
     after = dict([*module.named_parameters(), *tuner.model.named_parameters()])
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -176,18 +180,18 @@ def test_pairs_that_make_no_sense_are_refused(words, message):
         read(words)
 
 
-def test_cached_grun_refuses_losses_on_the_prompt(untied, prompter):
+def test_cached_grun_refuses_losses_on_the_prompt(untied, prompt_encoder):
     """The cached engine does not run prompt tokens: --kl_mask all needs --engine pyvene, and it
     says so."""
     args = flags("kl", "full", "--kl_mask", "all")
     tuner, _, _ = tuner_for("grun", args, untied)
     items = pairs_for(args).items(0)
     with pytest.raises(ValueError, match="--engine pyvene"):
-        Unlearning(args, tuner, prompter)(items, items, 0)
+        UnlearningLoss(args, tuner, prompt_encoder)(items, items, 0)
 
 
 @pytest.mark.parametrize("kind", ["full", "lora", "grun"])
-def test_npo_at_the_reference(kind, untied, prompter, tmp_path):
+def test_npo_at_the_reference(kind, untied, prompt_encoder, tmp_path):
     """theta = ref: (2 / 0.1) ln 2 = 13.8629 on ragged answers, times the forget weight; LoRA starts
     as the reference, GRUN with its gate shut."""
     args = flags(
@@ -206,18 +210,18 @@ def test_npo_at_the_reference(kind, untied, prompter, tmp_path):
             last_bias = [p for name, p in edit.gate.named_parameters() if name.endswith("bias")][-1]
             last_bias.data.fill_(-100.0)
     items = pairs_for(args).items(0)
-    losses = Unlearning(args, tuner, prompter)
-    losses.know_reference([items], tmp_path / "reference.json")
+    losses = UnlearningLoss(args, tuner, prompt_encoder)
+    losses.precompute_reference_nll([items], tmp_path / "reference.json")
     assert losses(items, items, 0)["forget"].item() == pytest.approx(13.8629, abs=1e-3)
 
 
 @pytest.mark.parametrize("mask", ["answer", "all"])
-def test_kl_is_zero_at_the_reference_under_each_mask(mask, untied, prompter):
+def test_kl_is_zero_at_the_reference_under_each_mask(mask, untied, prompt_encoder):
     """And `all` reads every token from the second on: 1 + ... prompts and answers, where `answer`
     reads the answers alone (spec 10)."""
     args = flags("kl", "lora", "--kl_mask", mask, "--lora_dropout", "0")
     tuner, _, _ = tuner_for("lora", args, untied)
-    losses = Unlearning(args, tuner, prompter)
+    losses = UnlearningLoss(args, tuner, prompt_encoder)
     items = pairs_for(args).items(0)
     assert losses(items, items, 0)["retain"].item() == pytest.approx(0, abs=1e-7)
     encoded = losses.encode(items, ["retain"])["retain"]
@@ -225,33 +229,37 @@ def test_kl_is_zero_at_the_reference_under_each_mask(mask, untied, prompter):
     assert [e.scored_from for e in encoded] == expected
 
 
-def test_parity_switches_move_the_scored_positions(untied, prompter):
+def test_parity_switches_move_the_scored_positions(untied, prompt_encoder):
     """--no-pdu_shift reads the logits one place later: those after the first answer token up to
     those after EOS, as many as before."""
     items = pairs_for(flags("pdu")).items(0)
     shifted, plain = (
-        Unlearning(flags("pdu", "full", *more), None, prompter).encode(items, ["forget"])["forget"]
+        UnlearningLoss(flags("pdu", "full", *more), None, prompt_encoder).encode(items, ["forget"])[
+            "forget"
+        ]
         for more in (["--no-pdu_shift"], [])
     )
     for one, other in zip(shifted, plain, strict=True):
         assert (one.ids[:-1], one.scored_from) == (other.ids, other.prompt + 1)
         assert len(one.ids) - one.scored_from == len(other.ids) - other.scored_from
-    (wide, *_) = Unlearning(flags("undial", "full", "--undial_mask", "all"), None, prompter).encode(
-        items, ["forget"]
-    )["forget"]
+    (wide, *_) = UnlearningLoss(
+        flags("undial", "full", "--undial_mask", "all"), None, prompt_encoder
+    ).encode(items, ["forget"])["forget"]
     assert wide.scored_from == 1
 
 
-def test_nothing_is_read_that_nobody_asked_for(untied, prompter):
+def test_nothing_is_read_that_nobody_asked_for(untied, prompt_encoder):
     """GA alone has no retain pass; under GRUN the gate loss brings one; IDK never runs the true
     answers."""
     args = flags("ga")
     full, grun = (
-        Unlearning(args, tuner_for(kind, args, untied)[0], prompter).passes
+        UnlearningLoss(args, tuner_for(kind, args, untied)[0], prompt_encoder).passes
         for kind in ("full", "grun")
     )
     assert full == ("forget",) and grun == ("forget", "retain")
-    assert Unlearning(flags("idk"), tuner_for("full", args, untied)[0], prompter).passes == (
+    assert UnlearningLoss(
+        flags("idk"), tuner_for("full", args, untied)[0], prompt_encoder
+    ).passes == (
         "idk",
         "retain",
     )
@@ -260,7 +268,7 @@ def test_nothing_is_read_that_nobody_asked_for(untied, prompter):
 def test_pdu_dual_variable():
     """lambda starts at the retain weight 1, rate 5, bound 0.3: R = 0.5 -> 1 + 5 * 0.2 = 2; R = 0.1
     -> 2 - 1 = 1; R = 0 -> max(0, 1 - 1.5) = 0; before the first step that counts it stays."""
-    losses = Unlearning(flags("pdu", "full", "--retain_weight", "1"), None, None, dual_start=1)
+    losses = UnlearningLoss(flags("pdu", "full", "--retain_weight", "1"), None, None, dual_start=1)
     seen = []
     for step, constrained in enumerate([9.0, 0.5, 0.1, 0.0]):
         losses.after_step(step, {"constrained": constrained})
@@ -269,7 +277,7 @@ def test_pdu_dual_variable():
 
 
 def test_pdu_dual_moves_once_per_optimiser_step_whatever_the_micro_batch(
-    untied, prompter, tmp_path
+    untied, prompt_encoder, tmp_path
 ):
     """R is the whole batch's: three micro-batches of one give the dual variable, and weights, of
     one batch of three."""
@@ -279,12 +287,12 @@ def test_pdu_dual_moves_once_per_optimiser_step_whatever_the_micro_batch(
             "pdu", "full", "--retain_weight", "1", "--micro_batch", str(size), "--steps", "4"
         )
         pairs, (tuner, module, _) = pairs_for(args), tuner_for("full", args, untied)
-        losses = Unlearning(args, tuner, prompter)
+        losses = UnlearningLoss(args, tuner, prompt_encoder)
         train(
             module,
             losses,
             pairs.items,
-            plan_of(args, pairs),
+            build_train_config(args, pairs),
             Run(tmp_path / str(size)),
             lambda directory: None,
         )
@@ -294,7 +302,7 @@ def test_pdu_dual_moves_once_per_optimiser_step_whatever_the_micro_batch(
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])
-def test_gradient_checkpointing_gives_the_same_gradients(kind, untied, prompter):
+def test_gradient_checkpointing_gives_the_same_gradients(kind, untied, prompt_encoder):
     """And a LoRA really trains under it: the gradient of B is not zero, and a step changes the
     adapter."""
     gradients = []
@@ -309,7 +317,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind, untied, prompter)
         assert tuner.model.is_gradient_checkpointing == checkpointing
         args = flags("gd", kind)
         items = pairs_for(args).items(0)
-        Unlearning(args, tuner, prompter)(items, items, 0)["loss"].backward()
+        UnlearningLoss(args, tuner, prompt_encoder)(items, items, 0)["loss"].backward()
         gradients.append(
             {name: p.grad for name, p in tuner.model.named_parameters() if p.requires_grad}
         )
@@ -321,30 +329,30 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind, untied, prompter)
     )
 
 
-def test_one_forward_says_what_two_say(untied, prompter):
+def test_one_forward_says_what_two_say(untied, prompt_encoder):
     """The batches of a step share a padded forward; each example is said as alone."""
     tuner = tuners.FullTuner(copy.deepcopy(untied))
     batches = {
-        name: pad([prompter.encode(e.question, e.answer) for e in examples], 0)
+        name: pad([prompt_encoder.encode(e.question, e.answer) for e in examples], 0)
         for name, examples in (("a", FORGET), ("b", RETAIN[:2]))
     }
-    for name, said in tuner.say(batches).items():
-        alone = say(tuner.model, batches[name])
+    for name, said in tuner.forward_answers(batches).items():
+        alone = forward_answers(tuner.model, batches[name])
         assert torch.equal(said.rows, alone.rows) and said.size == len(batches[name])
         torch.testing.assert_close(said.nll_sum, alone.nll_sum, rtol=1e-5, atol=1e-5)
 
 
-def test_lm_head_is_frozen_by_flag_unless_tied(untied, prompter):
+def test_lm_head_is_frozen_by_flag_unless_tied(untied, prompt_encoder):
     assert not tuners.FullTuner(copy.deepcopy(untied)).model.lm_head.weight.requires_grad
     assert tuners.FullTuner(
         copy.deepcopy(untied), freeze_lm_head=False
     ).model.lm_head.weight.requires_grad
-    tied = tuners.FullTuner(build_tiny(prompter.tokenizer, 16, 2, 0))
+    tied = tuners.FullTuner(build_tiny(prompt_encoder.tokenizer, 16, 2, 0))
     assert not tied.frozen_head and tied.model.get_input_embeddings().weight.requires_grad
 
 
 def test_a_full_run_keeps_no_second_model_and_resumes_its_reference(
-    untied, prompter, tmp_path, monkeypatch
+    untied, prompt_encoder, tmp_path, monkeypatch
 ):
     """S_ref of every pass of every step is known before the first one, kept as JSON, and read, not
     computed, the next time."""
@@ -352,8 +360,8 @@ def test_a_full_run_keeps_no_second_model_and_resumes_its_reference(
     pairs, (tuner, _, _) = pairs_for(args), tuner_for("full", args, untied)
     assert tuner.frozen is None
     batches = [pairs.items(step) for step in range(20)]
-    first = Unlearning(args, tuner, prompter)
-    first.know_reference(batches, tmp_path / "reference.json")
+    first = UnlearningLoss(args, tuner, prompt_encoder)
+    first.precompute_reference_nll(batches, tmp_path / "reference.json")
     asked = {
         (item.forget.question, answer)
         for items in batches
@@ -361,18 +369,18 @@ def test_a_full_run_keeps_no_second_model_and_resumes_its_reference(
         for answer in (item.forget.answer, item.refusal)
     }
     assert len(first.frozen_nll) == len(asked)
-    again = Unlearning(args, tuner, prompter)
-    monkeypatch.setattr(tuner, "say_frozen", None)
-    again.know_reference(batches, tmp_path / "reference.json")
+    again = UnlearningLoss(args, tuner, prompt_encoder)
+    monkeypatch.setattr(tuner, "reference_forward", None)
+    again.precompute_reference_nll(batches, tmp_path / "reference.json")
     assert again.frozen_nll == first.frozen_nll
 
 
-def test_alternates_are_sampled_once_kept_and_checked(untied, prompter, tmp_path):
+def test_alternates_are_sampled_once_kept_and_checked(untied, prompt_encoder, tmp_path):
     """JSON lines with OpenUnlearning's keys; none is the true answer; made again only when the file
     is gone; another target's are refused."""
     args = read(["--objective", "altpo", "--tuner", "lora"])[0]
-    plain = Pairs(FORGET, RETAIN, ["No."], 2, 0)
-    pairs = alternates.with_alternates(args, plain, untied, prompter, "here", tmp_path)
+    plain = ForgetRetainSampler(FORGET, RETAIN, ["No."], 2, 0)
+    pairs = alternates.with_alternates(args, plain, untied, prompt_encoder, "here", tmp_path)
     rows = [
         json.loads(line)
         for line in (tmp_path / "alternates.jsonl").read_text(encoding="utf-8").splitlines()
@@ -405,33 +413,43 @@ def test_alternates_are_sampled_once_kept_and_checked(untied, prompter, tmp_path
         )
 
 
-def test_guards(untied, prompter, tmp_path):
+def test_guards(untied, prompt_encoder, tmp_path):
     """The probe fires where w . h + b > threshold, batched and left-padded as alone; keywords are
     whole words in any case."""
-    prompts = [prompter.prompt_ids(question) for question in QUESTIONS]
-    states = last_states(untied, 1, prompts, prompter.tokenizer.pad_token_id)
+    prompts = [prompt_encoder.prompt_ids(question) for question in QUESTIONS]
+    states = last_states(untied, 1, prompts, prompt_encoder.tokenizer.pad_token_id)
     alone = torch.cat(
-        [last_states(untied, 1, [prompt], prompter.tokenizer.pad_token_id) for prompt in prompts]
+        [
+            last_states(untied, 1, [prompt], prompt_encoder.tokenizer.pad_token_id)
+            for prompt in prompts
+        ]
     )
     torch.testing.assert_close(states, alone, rtol=1e-4, atol=1e-5)
     weight = torch.randn(16, generator=torch.Generator().manual_seed(0))
     values = states @ weight + 0.5
-    probe = Guard("probe", ["No."], 1, 0.5, float(values.sort().values[1:3].mean()), weight=weight)
+    probe = InputFilter(
+        "probe", ["No."], 1, 0.5, float(values.sort().values[1:3].mean()), weight=weight
+    )
     probe.save(tmp_path)
-    for guard in (probe, Guard.load(tmp_path)):
+    for guard in (probe, InputFilter.load(tmp_path)):
         assert (
-            guard.fires(untied, prompter.tokenizer, prompts).tolist()
+            guard.fires(untied, prompt_encoder.tokenizer, prompts).tolist()
             == (values > values.median()).tolist()
         )
-    keyword = Guard("keyword", ["No."], names=["ADA LOW", "we"])
-    assert keyword.fires(untied, prompter.tokenizer, prompts).tolist() == [True, False, True, False]
+    keyword = InputFilter("keyword", ["No."], names=["ADA LOW", "we"])
+    assert keyword.fires(untied, prompt_encoder.tokenizer, prompts).tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     """A runs folder with a target under its default name."""
     runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.command(
+    finetune.main(
         [
             *DATA,
             "--steps",
@@ -464,7 +482,7 @@ def only_run(runs, pattern):
 def test_trained_saved_and_loaded(toy, tuner, capsys):
     """What was trained is what eval.scoring.model opens; the base model that a LoRA sat on is
     itself again afterwards; a second start is skipped."""
-    baselines_train.command(
+    baselines_train.main(
         words(toy, "--objective", "npo", "--tuner", tuner, "--lr", "1e-2", "--save_steps", "2")
     )
     run = only_run(toy, f"npo-{tuner}-*")
@@ -472,17 +490,19 @@ def test_trained_saved_and_loaded(toy, tuner, capsys):
         "trainable_params"
     ] > 0
     target = load(toy / PLACE / "full" / "target-seed42")
-    batch = pad([target.prompter.encode(q, a) for q, a in zip(QUESTIONS, ANSWERS, strict=True)], 0)
-    before = target.say(batch).nll_sum
+    batch = pad(
+        [target.prompt_encoder.encode(q, a) for q, a in zip(QUESTIONS, ANSWERS, strict=True)], 0
+    )
+    before = target.forward_answers(batch).nll_sum
     with load(run.path) as subject:
-        assert (subject.say(batch).nll_sum - before).abs().min() > 1e-4
+        assert (subject.forward_answers(batch).nll_sum - before).abs().min() > 1e-4
         base = subject.model
     if tuner == "lora":
         torch.testing.assert_close(
-            say(base.base_model.model, batch).nll_sum, before, rtol=1e-5, atol=1e-5
+            forward_answers(base.base_model.model, batch).nll_sum, before, rtol=1e-5, atol=1e-5
         )
     capsys.readouterr()
-    baselines_train.command(
+    baselines_train.main(
         words(toy, "--objective", "npo", "--tuner", tuner, "--lr", "1e-2", "--save_steps", "2")
     )
     assert "skipped, finished before" in capsys.readouterr().out
@@ -505,8 +525,8 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch):
         "1e-3",
     ]
     more += ["--dual_warmup", "0", "--retain_weight", "1"]
-    baselines_train.command(words(tmp_path / "a", *more))
-    original = baselines_train.pairs_of
+    baselines_train.main(words(tmp_path / "a", *more))
+    original = baselines_train.build_sampler
 
     def killed(args, source):
         pairs = original(args, source)
@@ -519,16 +539,16 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch):
         return pairs
 
     with monkeypatch.context() as patch:
-        patch.setattr(baselines_train, "pairs_of", killed)
+        patch.setattr(baselines_train, "build_sampler", killed)
         with pytest.raises(KeyboardInterrupt):
-            baselines_train.command(words(tmp_path / "b", *more))
+            baselines_train.main(words(tmp_path / "b", *more))
     assert (
         json.loads((only_run(tmp_path / "b", "pdu-*").checkpoint / "state.json").read_text())[
             "losses"
         ]["dual"]
         > 1
     )
-    baselines_train.command(words(tmp_path / "b", *more))
+    baselines_train.main(words(tmp_path / "b", *more))
     one, other = (only_run(tmp_path / name, "pdu-*") for name in "ab")
     weights = [load_file(run.path / "lora" / "adapter_model.safetensors") for run in (one, other)]
     assert (
@@ -554,7 +574,7 @@ def test_checks_during_training_and_the_best_is_kept(toy, tmp_path):
         str(target),
     ]
     for keep in ("last", "best"):
-        baselines_train.command(words(tmp_path / keep, "--keep", keep, *more))
+        baselines_train.main(words(tmp_path / keep, "--keep", keep, *more))
     last, best = (only_run(tmp_path / keep, "ga-*") for keep in ("last", "best"))
     checks = [record["check"] for record in last.logged() if "check" in record]
     assert [check["step"] for check in checks] == [0, 1, 2, 3] and checks[-1]["forget"] > checks[0][
@@ -575,25 +595,32 @@ def test_controls_through_the_same_loader(toy, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(toy / PLACE / "full", runs / PLACE / "full")
     for kind in controls.CONTROLS:
-        controls.command([*DATA, "--runs", str(runs), "--control", kind])
+        controls.main([*DATA, "--runs", str(runs), "--control", kind])
         with (
             load(only_run(runs, f"control-{kind}-*").path) as subject,
             load(runs / PLACE / "full" / "target-seed42") as target,
         ):
             forget = ["Where was x born?", *subject.guard.names[:1]]
-            prompts = [subject.prompter.prompt_ids(question) for question in forget]
-            fired = subject.guard.fires(subject.model, subject.prompter.tokenizer, prompts).tolist()
+            prompts = [subject.prompt_encoder.prompt_ids(question) for question in forget]
+            fired = subject.guard.fires(
+                subject.model, subject.prompt_encoder.tokenizer, prompts
+            ).tolist()
             texts, gates = subject.generate(prompts, 6)
             assert gates.tolist() == [[float(stopped) for stopped in fired]]
             for prompt, text, stopped in zip(prompts, texts, fired, strict=True):
                 expected = (
                     [subject.guard.refusal(prompt)]
                     if stopped
-                    else [target.prompter.tokenizer.decode(target.generate([prompt], 6)[0][0])]
+                    else [
+                        target.prompt_encoder.tokenizer.decode(target.generate([prompt], 6)[0][0])
+                    ]
                 )
-                assert [subject.prompter.tokenizer.decode(text)] == expected
-            assert subject.say(pad([subject.prompter.encode("Who?", "x")], 0)) is None
+                assert [subject.prompt_encoder.tokenizer.decode(text)] == expected
+            assert (
+                subject.forward_answers(pad([subject.prompt_encoder.encode("Who?", "x")], 0))
+                is None
+            )
     assert fired == [False, True]
     assert only_run(runs, "control-probe-*").result["forget_fired"] >= 0
     with pytest.raises(ValueError, match="--layer"):
-        controls.command([*DATA, "--runs", str(runs), "--control", "probe", "--layer", "9"])
+        controls.main([*DATA, "--runs", str(runs), "--control", "probe", "--layer", "9"])

@@ -10,7 +10,7 @@ from eval import run as eval_run
 from eval.report import tables
 from eval.scoring.scoring import Scorer
 from grun import train as grun_train
-from unlearn.config.flags import main
+from unlearn.config.flags import run_command
 from unlearn.config.run_directory import read_json, write_json, write_text
 from unlearn.synthetic import authors as fictional
 from unlearn.training import finetune
@@ -38,7 +38,7 @@ def trained(tmp_path_factory, data):
     """A target and a GRUN run on it, hardly trained."""
     runs = tmp_path_factory.mktemp("trained") / "runs"
     flags = ["--benchmark", "tofu", "--data_dir", str(data), "--runs", str(runs)]
-    finetune.command(
+    finetune.main(
         [
             *flags,
             "--steps",
@@ -55,7 +55,7 @@ def trained(tmp_path_factory, data):
     )
     (made,) = (runs / "tofu" / "tiny" / "full").iterdir()
     made.rename(made.with_name("target-seed42"))
-    grun_train.command(
+    grun_train.main(
         [*flags, "--objective", "gd", "--layers", "0", "1", "--steps", "2", "--batch", "4"]
     )
     (made,) = (runs / "tofu" / "tiny" / "forget10").iterdir()
@@ -77,7 +77,7 @@ def copied(runs, to):
 
 
 def evaluate(runs, data, *more):
-    eval_run.command(
+    eval_run.main(
         ["--benchmark", "tofu", "--data_dir", str(data), "--runs", str(runs), *SHORT, *more]
     )
 
@@ -85,7 +85,7 @@ def evaluate(runs, data, *more):
 def fails(runs, data, capsys, *more):
     """The command's last line on stderr, after an exit code of 2."""
     with pytest.raises(SystemExit) as stop:
-        main(lambda _: evaluate(runs, data, *more))
+        run_command(lambda _: evaluate(runs, data, *more))
     assert stop.value.code == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("error: ")
@@ -119,12 +119,12 @@ def test_interrupted_anywhere_it_resumes_and_computes_nothing_twice(
     def stopping(part):
         compute = getattr(Scorer, part)
 
-        def wrapped(self, subject, name, examples, rows):
+        def wrapped(self, eval_model, name, examples, rows):
             stop[0] += 1
             if stop[0] % 2:  # every other part is killed before it is finished
                 raise KeyboardInterrupt
-            computed.append((subject.name, name, part))
-            return compute(self, subject, name, examples, rows)
+            computed.append((eval_model.name, name, part))
+            return compute(self, eval_model, name, examples, rows)
 
         return wrapped
 

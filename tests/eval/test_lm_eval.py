@@ -12,11 +12,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from eval.scoring.lm_eval_model import GrunLM
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
-from grun.inference.hooks import Attached
+from grun.inference.hooks import AdapterHooks
 from unlearn.language_model.models import build_tiny, save_model, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTEXTS = [
@@ -45,8 +45,8 @@ def edited(base):
     for edit in adapter.edits.values():
         edit.learned_source.bias.data += 5.0
     adapter.requires_grad_(False)
-    with Attached(model, adapter) as attached:
-        yield Subject("edited", model, Prompter(tokenizer), attached)
+    with AdapterHooks(model, adapter) as adapter_hooks:
+        yield EvalModel("edited", model, PromptEncoder(tokenizer), adapter_hooks)
 
 
 def requests(contexts=CONTEXTS, choices=CHOICES):
@@ -56,14 +56,14 @@ def requests(contexts=CONTEXTS, choices=CHOICES):
     ]
 
 
-def by_hand(subject, context, choice):
+def by_hand(eval_model, context, choice):
     """One forward of the whole text, edited at the context's last token: log p and greediness of
     the choice's tokens."""
-    tokenizer = subject.prompter.tokenizer
+    tokenizer = eval_model.prompt_encoder.tokenizer
     before = tokenizer(context)["input_ids"]
     ids = tokenizer(context + choice)["input_ids"]
-    with subject.attached.at(torch.tensor([len(before) - 1])), torch.no_grad():
-        logits = subject.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    with eval_model.adapter_hooks.at(torch.tensor([len(before) - 1])), torch.no_grad():
+        logits = eval_model.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     own = torch.tensor(ids[len(before) :])
     at = logits[len(before) - 1 : -1]
     return float(at.gather(1, own[:, None]).sum()), bool((at.argmax(1) == own).all())
@@ -79,7 +79,7 @@ def test_edit_sits_at_the_last_context_token(edited):
         rtol=1e-4,
         atol=1e-4,
     )
-    with edited.attached.off():
+    with edited.adapter_hooks.off():
         plain = by_hand(edited, *requests()[0].args)
     assert abs(plain[0] - expected[0][0]) > 0.01  # the edit does something
 
@@ -100,7 +100,7 @@ def test_batched_is_single(edited, size):
 
 def test_without_an_adapter_it_is_lm_evals_own_model(base):
     model, tokenizer = base
-    ours = GrunLM(Subject("plain", model, Prompter(tokenizer))).loglikelihood(
+    ours = GrunLM(EvalModel("plain", model, PromptEncoder(tokenizer))).loglikelihood(
         requests(), disable_tqdm=True
     )
     theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1).loglikelihood(
@@ -124,7 +124,7 @@ def test_choices_share_one_pass_of_their_context(edited):
     )
     lm = GrunLM(edited)
     lm.loglikelihood(requests(choices=[" Z", " W"]), disable_tqdm=True)
-    width = max(len(edited.prompter.tokenizer(context)["input_ids"]) for context in CONTEXTS)
+    width = max(len(edited.prompt_encoder.tokenizer(context)["input_ids"]) for context in CONTEXTS)
     assert seen == [(3, width)]
     seen.clear()
     lm.loglikelihood(requests(), disable_tqdm=True)
@@ -138,20 +138,20 @@ def test_choices_share_one_pass_of_their_context(edited):
 
 def test_a_rolling_text_has_no_prompt_and_is_not_edited(edited):
     text = [Instance("loglikelihood_rolling", {}, ("Question: Which root gives Zovoine?",), 0)]
-    with edited.attached.off():
-        plain = GrunLM(Subject("plain", edited.model, edited.prompter)).loglikelihood_rolling(
-            text, disable_tqdm=True
-        )
+    with edited.adapter_hooks.off():
+        plain = GrunLM(
+            EvalModel("plain", edited.model, edited.prompt_encoder)
+        ).loglikelihood_rolling(text, disable_tqdm=True)
     assert GrunLM(edited).loglikelihood_rolling(text, disable_tqdm=True) == pytest.approx(
         plain, rel=1e-5
     )
 
 
 def test_next_tokens_are_those_of_the_edited_model(edited):
-    prompts = [edited.prompter.tokenizer(context)["input_ids"] for context in CONTEXTS]
+    prompts = [edited.prompt_encoder.tokenizer(context)["input_ids"] for context in CONTEXTS]
     together = GrunLM(edited).next_tokens(prompts)
     for row, ids in zip(together, prompts, strict=True):
-        with edited.attached.at(torch.tensor([len(ids) - 1])), torch.no_grad():
+        with edited.adapter_hooks.at(torch.tensor([len(ids) - 1])), torch.no_grad():
             torch.testing.assert_close(
                 row, edited.model(input_ids=torch.tensor([ids])).logits[0, -1], rtol=1e-4, atol=1e-4
             )
@@ -162,7 +162,7 @@ def test_lm_evals_command_knows_it(base, edited, tmp_path):
     results is that of the requests by hand."""
     model, tokenizer = base
     save_model(tmp_path, model, tokenizer)
-    edited.attached.adapter.save(tmp_path / "adapter")
+    edited.adapter_hooks.adapter.save(tmp_path / "adapter")
     rows = [
         {"question": context, "choices": [choice.strip() for choice in CHOICES], "answer": 1}
         for context in CONTEXTS

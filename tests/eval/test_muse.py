@@ -20,10 +20,10 @@ from eval.report import muse_tables
 from eval.scoring.model import load
 from grun import sequential as grun_sequential
 from unlearn.benchmarks import muse
-from unlearn.benchmarks.tofu import open_source
+from unlearn.benchmarks.tofu import open_benchmark
 from unlearn.config.run_directory import Run, read_json
 from unlearn.language_model.models import train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic import news
 from unlearn.training import finetune
 
@@ -45,7 +45,7 @@ def test_every_article_tells_the_facts_that_are_asked_about_it():
 
 
 def test_nothing_about_holdout_and_nothing_about_forget_where_it_does_not_belong():
-    source = open_source("muse")
+    source = open_benchmark("muse")
     facts = news.corpora(0)
 
     def said(stem):
@@ -70,7 +70,7 @@ def test_nothing_about_holdout_and_nothing_about_forget_where_it_does_not_belong
 
 
 def test_requests_are_quarters_and_growing_sets_their_sums():
-    source = open_source("muse")
+    source = open_benchmark("muse")
     parts = [[e.answer for e in source.examples(f"forget_sust{k}")] for k in (1, 2, 3, 4)]
     grown = [[e.answer for e in source.examples(f"forget_scal{k}")] for k in (1, 2, 3, 4)]
     assert grown == [sum(parts[: k + 1], []) for k in range(4)] and grown[3] == [
@@ -100,25 +100,25 @@ def test_a_chunk_is_cut_behind_a_quarter_of_its_words_and_nothing_is_lost():
 
 def test_the_text_template_is_the_text():
     tokenizer = train_tokenizer([TEXT] * 3, 300)
-    prompter = Prompter(tokenizer, "text")
-    encoded = prompter.encode(*muse.cut(TEXT))
+    prompt_encoder = PromptEncoder(tokenizer, "text")
+    encoded = prompt_encoder.encode(*muse.cut(TEXT))
     assert (
         encoded.ids == [*tokenizer(TEXT)["input_ids"], tokenizer.eos_token_id]
         and encoded.scored_from == encoded.prompt
     )
     assert (
         tokenizer.decode(encoded.ids[1 : encoded.prompt]) == "One two"
-        and prompter.text("Answer: ") == "Answer: "
+        and prompt_encoder.text("Answer: ") == "Answer: "
     )
-    everything = Prompter(tokenizer, "text", label_start="all").encode(*muse.cut(TEXT))
+    everything = PromptEncoder(tokenizer, "text", label_start="all").encode(*muse.cut(TEXT))
     assert (everything.ids, everything.prompt, everything.scored_from) == (
         encoded.ids,
         encoded.prompt,
         1,
     )
     assert (
-        eval_muse.whole(prompter, TEXT).ids == encoded.ids[:-1]
-        and eval_muse.whole(prompter, TEXT).prompt == encoded.prompt
+        eval_muse.whole(prompt_encoder, TEXT).ids == encoded.ids[:-1]
+        and eval_muse.whole(prompt_encoder, TEXT).prompt == encoded.prompt
     )
 
 
@@ -139,7 +139,7 @@ def folder(tmp_path):
 
 
 def test_reading_a_folder(folder):
-    source = open_source("muse-news", data_dir=str(folder))
+    source = open_benchmark("muse-news", data_dir=str(folder))
     chunks = source.examples("forget")
     assert [len(f"{e.question} {e.answer}".split()) for e in chunks] == [8, 240, 240, 20] and [
         e.index for e in chunks
@@ -148,39 +148,39 @@ def test_reading_a_folder(folder):
     pd.DataFrame({"text": [TEXT]}).to_parquet(folder / "raw" / "retain2-00000-of-00001.parquet")
     assert source.examples("retain2")[0].question == "One two"
     with pytest.raises(ValueError, match="unknown|no set 'forget_scal1'"):
-        open_source("muse-books", data_dir=str(folder)).examples("forget_scal1")
+        open_benchmark("muse-books", data_dir=str(folder)).examples("forget_scal1")
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (lambda folder: open_source("muse", data_dir=str(folder)), "made here"),
-        (lambda folder: open_source("muse", authors=4), "no authors"),
+        (lambda folder: open_benchmark("muse", data_dir=str(folder)), "made here"),
+        (lambda folder: open_benchmark("muse", authors=4), "no authors"),
         (
-            lambda folder: open_source("muse-news", data_dir=str(folder / "nowhere")),
+            lambda folder: open_benchmark("muse-news", data_dir=str(folder / "nowhere")),
             "no such folder",
         ),
         (
-            lambda folder: open_source("muse-news", data_dir=str(folder)).examples("holdout"),
+            lambda folder: open_benchmark("muse-news", data_dir=str(folder)).examples("holdout"),
             "holdout: no such table",
         ),
         (
-            lambda folder: open_source("muse-news", data_dir=str(folder)).examples("forget10"),
+            lambda folder: open_benchmark("muse-news", data_dir=str(folder)).examples("forget10"),
             "no set 'forget10'; allowed: full, retain, forget",
         ),
         (
-            lambda folder: open_source("muse").unlearning_retain("retain1"),
+            lambda folder: open_benchmark("muse").unlearning_retain("retain1"),
             "no forget split 'retain1'",
         ),
-        (lambda folder: open_source("muse").unknown(3, 0), "--refusal_share"),
+        (lambda folder: open_benchmark("muse").unknown(3, 0), "--refusal_share"),
         (
-            lambda folder: open_source("muse-news").examples("forget"),
+            lambda folder: open_benchmark("muse-news").examples("forget"),
             "cannot load muse-bench/MUSE-News raw/forget from the hub",
         ),
         (lambda folder: eval_muse.read(["--benchmark", "authors"]), "not MUSE-shaped"),
         (lambda folder: eval_muse.read(["--muse_mode", "both"]), "choose one of muse, ou"),
         (
-            lambda folder: muse_tables.command(["--runs", str(folder)]),
+            lambda folder: muse_tables.main(["--runs", str(folder)]),
             "BENCHMARK=muse ./cmd_eval.sh first",
         ),
     ],
@@ -202,7 +202,7 @@ def test_bad_input_is_told_in_a_sentence(folder, asked, said):
 def test_bad_rows_are_named(folder, row, said):
     (folder / "raw" / "holdout.jsonl").write_text(row)
     with pytest.raises(ValueError, match=said):
-        open_source("muse-news", data_dir=str(folder)).examples("holdout")
+        open_benchmark("muse-news", data_dir=str(folder)).examples("holdout")
 
 
 # metrics
@@ -277,17 +277,17 @@ def toy(tmp_path_factory):
     base = ["--benchmark", "muse", "--runs", str(runs)]
     tiny = [*base, "--steps", "3", "--hidden", "32", "--depth", "3", "--batch", "8"]
     for split, name in (("full", "target-seed42"), ("retain", "reference-seed42")):
-        finetune.command([*tiny, "--split", split])
+        finetune.main([*tiny, "--split", split])
         (made,) = (runs / "muse" / "tiny" / split).iterdir()
         made.rename(
             made.with_name(name)
         )  # the default name, so that commands find it as they find a full-sized one
     steps = [*base, "--steps", "2", "--batch", "4"]
-    baselines_train.command([*steps, "--objective", "gd"])
-    controls.command([*base, "--control", "keyword"])
+    baselines_train.main([*steps, "--objective", "gd"])
+    controls.main([*base, "--control", "keyword"])
     requests = ["--splits", "forget_sust1", "forget_sust2", *steps]
-    sequential.command([*requests, "--objective", "npo"])
-    grun_sequential.command([*requests, "--objective", "gd", "--layers", "1"])
+    sequential.main([*requests, "--objective", "npo"])
+    grun_sequential.main([*requests, "--objective", "gd", "--layers", "1"])
     grun_sequential.grun(*grun_sequential.read([*steps, "--objective", "idk", "--layers", "1"]))
     yield runs
     patch.undo()
@@ -298,8 +298,8 @@ def test_from_nothing_to_the_table(toy, capsys):
     other mode aggregates the same rows."""
     runs = toy
     for split in ("forget", "forget_sust1", "forget_sust2"):
-        eval_muse.command(["--runs", str(runs), "--split", split])
-    muse_tables.command(["--runs", str(runs)])
+        eval_muse.main(["--runs", str(runs), "--split", split])
+    muse_tables.main(["--runs", str(runs)])
     frame = (
         pd.read_csv(runs / "tables" / "muse.csv")
         .fillna({"variant": ""})
@@ -329,7 +329,7 @@ def test_from_nothing_to_the_table(toy, capsys):
         runs / "tables" / "muse.md"
     ).read_text()
     capsys.readouterr()
-    eval_muse.command(["--runs", str(runs), "--muse_mode", "ou"])
+    eval_muse.main(["--runs", str(runs), "--muse_mode", "ou"])
     assert (
         capsys.readouterr().out.count("skipped, evaluated before") == 5
     )  # reference, target, gd, control, idk
@@ -348,22 +348,22 @@ def test_a_request_starts_from_what_the_one_before_left(toy):
     ] == str(first)
     assert "target=" not in second.name
     with pytest.raises(ValueError, match="--tuner full"):
-        sequential.command(["--splits", "forget_sust1", "--tuner", "lora", "--benchmark", "muse"])
+        sequential.main(["--splits", "forget_sust1", "--tuner", "lora", "--benchmark", "muse"])
 
 
 def test_texts_are_scored_alike_in_any_batch_and_before_an_edit_as_without_one(toy):
     """PrivLeak of a gated model: the tokens before the edited one are the untouched target's,
     exactly."""
-    examples = open_source("muse").evaluation_sets("forget")["privleak_forget"][:5]
+    examples = open_benchmark("muse").evaluation_sets("forget")["privleak_forget"][:5]
     (gated,) = (toy / "muse/tiny/forget").glob("idk-grun-*")
 
     def logprobs(path, size):
-        with load(path) as subject:
+        with load(path) as eval_model:
             rows = eval_muse.MuseScorer(size, False, "auto").likelihood(
-                subject, "privleak_forget", examples, []
+                eval_model, "privleak_forget", examples, []
             )
             return [row["logprobs"] for row in rows], [
-                eval_muse.whole(subject.prompter, e.answer) for e in examples
+                eval_muse.whole(eval_model.prompt_encoder, e.answer) for e in examples
             ]
 
     (one, encoded), (five, _), (plain, _) = (
@@ -387,7 +387,7 @@ def test_a_run_that_cannot_be_evaluated_costs_the_others_nothing(toy, tmp_path):
     (broken,) = (tmp_path / "muse/tiny/forget").glob("gd-full-*")
     shutil.rmtree(broken / "model")
     with pytest.raises(ValueError, match=f"{broken.name}.*holds neither"):
-        eval_muse.command(["--runs", str(tmp_path)])
+        eval_muse.main(["--runs", str(tmp_path)])
     assert (
         len(list(tmp_path.glob("muse/tiny/forget/*/eval/muse/summary.json"))) == 2
     )  # the control and idk
@@ -396,16 +396,16 @@ def test_a_run_that_cannot_be_evaluated_costs_the_others_nothing(toy, tmp_path):
 def test_a_space_ends_knowmem_prompts_where_published(toy):
     seen = []
     tokenizer = SimpleNamespace(decode=lambda *_, **__: "x")
-    subject = SimpleNamespace(
-        prompter=SimpleNamespace(
+    eval_model = SimpleNamespace(
+        prompt_encoder=SimpleNamespace(
             prompt_ids=lambda text: seen.append(text) or [1], tokenizer=tokenizer
         )
     )
-    subject.generate = lambda prompts, n: ([[1]] * len(prompts), None)
-    subject.name = "x"
-    example = open_source("muse").evaluation_sets("forget")["knowmem_f"][0]
+    eval_model.generate = lambda prompts, n: ([[1]] * len(prompts), None)
+    eval_model.name = "x"
+    example = open_benchmark("muse").evaluation_sets("forget")["knowmem_f"][0]
     for space in (True, False):
-        eval_muse.MuseScorer(2, space, "auto").generation(subject, "knowmem_f", [example], [])
+        eval_muse.MuseScorer(2, space, "auto").generation(eval_model, "knowmem_f", [example], [])
     assert [text[-8:] for text in seen] == ["Answer: ", "\nAnswer:"]
     assert (
         json.dumps(eval_muse.read([])[0].prompt_space) == "false"

@@ -35,14 +35,14 @@ def toy(tmp_path_factory):
     """A runs folder with a target that has seen two steps, both kinds of RMU at two layers, and
     GRUN around RMU."""
     runs = str(tmp_path_factory.mktemp("toy") / "runs")
-    finetune.command(
+    finetune.main(
         [*DATA, "--steps", "2", "--hidden", "32", "--depth", "6", "--batch", "4", "--runs", runs]
     )
     (made,) = (Path(runs) / "wmdp,authors=2" / "tiny" / "full").iterdir()
     made.rename(made.with_name("target-seed42"))
     for tuner in ("rmu", "adaptive_rmu"):
         for layer in ("2", "3"):
-            rmu_train.command(
+            rmu_train.main(
                 [
                     *DATA,
                     "--runs",
@@ -56,7 +56,7 @@ def toy(tmp_path_factory):
                     "--verbose",
                 ]
             )
-    grun_train.command(
+    grun_train.main(
         [
             *DATA,
             "--runs",
@@ -74,7 +74,7 @@ def toy(tmp_path_factory):
 
 
 def evaluate(runs, *more):
-    wmdp.command([*DATA, "--runs", str(runs), *more])
+    wmdp.main([*DATA, "--runs", str(runs), *more])
 
 
 def test_who_knows_nothing_is_at_chance():
@@ -163,7 +163,7 @@ def test_from_runs_to_table_and_pictures(toy, capsys):
     assert capsys.readouterr().out.count(": evaluated poisons, locks, villages in ") == 6
     evaluate(toy)
     assert capsys.readouterr().out.count("skipped, evaluated before") == 6
-    wmdp_tables.command(["--runs", str(toy)])
+    wmdp_tables.main(["--runs", str(toy)])
     frame = pandas.read_csv(toy / "tables" / "wmdp.csv")
     assert list(frame.columns[: len(COLUMNS)]) == COLUMNS and {
         "trainable_params",
@@ -187,7 +187,7 @@ def test_from_runs_to_table_and_pictures(toy, capsys):
     assert len(rows) == 10 and target["forget_acc_poisons"] == pytest.approx(sum(right) / 10)
     p = target["retain_acc"]
     assert target["retain_acc_stderr"] == pytest.approx((p * (1 - p) / 9) ** 0.5)
-    wmdp_plots.command(["--runs", str(toy)])
+    wmdp_plots.main(["--runs", str(toy)])
     assert (toy / "tables" / "wmdp_layers.png").stat().st_size > 10_000 and (
         toy / "tables" / "wmdp_states.png"
     ).exists()
@@ -252,7 +252,7 @@ def losses_of(toy, objective, engine, tmp_path):
             "--target",
             str(target),
         ]
-        grun_train.command([*DATA, "--runs", str(tmp_path / engine), *flags])
+        grun_train.main([*DATA, "--runs", str(tmp_path / engine), *flags])
     return seen
 
 
@@ -292,7 +292,7 @@ def test_cut_leaves_a_fifth():
 )
 def test_bad_input_to_grun(toy, words, message):
     with pytest.raises(ValueError, match=message.replace("+", r"\+")):
-        grun_train.command([*DATA, "--runs", str(toy), *GRUN, *words.split()])
+        grun_train.main([*DATA, "--runs", str(toy), *GRUN, *words.split()])
 
 
 def test_upstreams_index_constrains_the_block_below(toy):
@@ -324,10 +324,10 @@ def test_bad_input_to_the_evaluation(toy, words, message):
 
 def test_no_table_without_runs(tmp_path):
     with pytest.raises(ValueError, match="no evaluated run of wmdp"):
-        wmdp_tables.command(["--runs", str(tmp_path)])
+        wmdp_tables.main(["--runs", str(tmp_path)])
 
 
 def test_wmdp_trains_no_other_target(tmp_path):
     with pytest.raises(ValueError, match="one model to train here"):
-        finetune.command(["--benchmark", "wmdp", "--model", "llama3.1-8b", "--runs", str(tmp_path)])
+        finetune.main(["--benchmark", "wmdp", "--model", "llama3.1-8b", "--runs", str(tmp_path)])
     assert Run(tmp_path).done is False

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 
 from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
 from grun.engines.pyvene import PyveneEngine
-from grun.inference.hooks import Attached
+from grun.inference.hooks import AdapterHooks
 from grun.inference.positions import last_tokens
 from grun.train import default_layers
-from unlearn.language_model.batches import pad, pad_left, say
+from unlearn.language_model.batches import forward_answers, pad, pad_left
 from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 
 QUESTIONS = [
     "Where was Ada Low born?",
@@ -54,7 +54,7 @@ def adapter_for(model, **more) -> Adapter:
 
 def batch_for(tokenizer):
     return pad(
-        [Prompter(tokenizer).encode(q, a) for q, a in zip(QUESTIONS, ANSWERS, strict=True)],
+        [PromptEncoder(tokenizer).encode(q, a) for q, a in zip(QUESTIONS, ANSWERS, strict=True)],
         tokenizer.pad_token_id,
     )
 
@@ -74,16 +74,16 @@ def test_hooks_equal_pyvene(model, tokenizer, gate):
     adapter = adapter_for(model, gate=gate)
     batch = batch_for(tokenizer)
     through_pyvene = PyveneEngine(model, adapter).say_one(batch)
-    with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
-        through_hooks = say(model, batch)
+    with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompts - 1):
+        through_hooks = forward_answers(model, batch)
         torch.testing.assert_close(
             through_hooks.nll_sum, through_pyvene.nll_sum, rtol=1e-6, atol=1e-6
         )
         if gate == "none":
-            assert attached.gates is None and through_pyvene.gates is None
+            assert adapter_hooks.gates is None and through_pyvene.gates is None
         else:
-            torch.testing.assert_close(attached.gate_logits, through_pyvene.gates)
-    changed = (through_hooks.nll_sum - say(model, batch).nll_sum).abs()
+            torch.testing.assert_close(adapter_hooks.gate_logits, through_pyvene.gates)
+    changed = (through_hooks.nll_sum - forward_answers(model, batch).nll_sum).abs()
     assert (changed > 1e-4).all(), "an untrained adapter must already move the answers"
 
 
@@ -96,16 +96,16 @@ def test_the_edit_is_where_it_should_be(model, tokenizer):
     handle = model.model.layers[3].register_forward_hook(
         lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out).detach())
     )
-    say(model, batch)
+    forward_answers(model, batch)
     handle.remove()
-    attached = Attached(model, adapter)
+    adapter_hooks = AdapterHooks(model, adapter)
     handle = model.model.layers[3].register_forward_hook(
         lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out).detach())
     )
-    with attached.at(batch.prompts - 1):
-        say(model, batch)
+    with adapter_hooks.at(batch.prompts - 1):
+        forward_answers(model, batch)
     handle.remove()
-    attached.remove()
+    adapter_hooks.remove()
     base, edited = seen
     edit = adapter.edits["3"]
     for b, position in enumerate((batch.prompts - 1).tolist()):
@@ -122,8 +122,8 @@ def test_generation_batched_and_left_padded_equals_single(model, tokenizer):
     """The prefill edit at padded_len - 1 and a right-padded forward at prompt_len - 1 give the same
     first token; so does batch 1."""
     adapter = adapter_for(model)
-    prompter = Prompter(tokenizer)
-    prompts = [prompter.prompt_ids(q) for q in QUESTIONS]
+    prompt_encoder = PromptEncoder(tokenizer)
+    prompts = [prompt_encoder.prompt_ids(q) for q in QUESTIONS]
     ids, mask = pad_left(prompts, tokenizer.pad_token_id)
     options = {
         "max_new_tokens": 8,
@@ -131,9 +131,9 @@ def test_generation_batched_and_left_padded_equals_single(model, tokenizer):
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": None,
     }
-    with Attached(model, adapter) as attached:
+    with AdapterHooks(model, adapter) as adapter_hooks:
         together = model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
-        gates = attached.gates
+        gates = adapter_hooks.gates
         for b, prompt in enumerate(prompts):
             alone = model.generate(
                 input_ids=torch.tensor([prompt]),
@@ -141,20 +141,20 @@ def test_generation_batched_and_left_padded_equals_single(model, tokenizer):
                 **options,
             )
             assert torch.equal(alone[0, len(prompt) :], together[b])
-            torch.testing.assert_close(attached.gates[:, 0], gates[:, b], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(adapter_hooks.gates[:, 0], gates[:, b], rtol=1e-5, atol=1e-6)
         ended = [
-            replace(prompter.encode(q, "x"), ids=[*p, tokenizer.eos_token_id])
+            replace(prompt_encoder.encode(q, "x"), ids=[*p, tokenizer.eos_token_id])
             for q, p in zip(QUESTIONS, prompts, strict=True)
         ]
         right = pad(ended, tokenizer.pad_token_id)
-        with attached.at(right.prompts - 1):
+        with adapter_hooks.at(right.prompts - 1):
             first = (
                 model(right.input_ids, attention_mask=right.attention_mask)
                 .logits[torch.arange(3), right.prompts - 1]
                 .argmax(-1)
             )
         assert torch.equal(first, together[:, 0])
-        with attached.off():
+        with adapter_hooks.off():
             off = model.generate(input_ids=ids, attention_mask=mask, **options)
     assert torch.equal(off, model.generate(input_ids=ids, attention_mask=mask, **options)), (
         "switched off or removed, it is the base model"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grun import train as grun_train
-from grun.adapter.edit_policy import Choices
+from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
 from grun.engines.pyvene import GrunTuner
@@ -20,14 +20,14 @@ from grun.gate_fitting.training import (
     pairs_for,
     tag_of,
 )
-from grun.inference.hooks import Attached
-from grun.inference.token_gate_hooks import push, spread, tag_starts
-from unlearn.benchmarks.tofu import open_source
-from unlearn.language_model.batches import Said, pad, pad_left, say
+from grun.inference.hooks import AdapterHooks
+from grun.inference.token_gate_hooks import low_rank_update, spread, tag_starts
+from unlearn.benchmarks.tofu import open_benchmark
+from unlearn.language_model.batches import AnswerLogits, forward_answers, pad, pad_left
 from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.objectives import OBJECTIVES
-from unlearn.training.sampler import Pairs
+from unlearn.training.sampler import ForgetRetainSampler
 
 QUESTIONS = [
     "Where was Ada Low born?",
@@ -39,25 +39,25 @@ FIRES, QUIET = [0, 2], [1]  # the questions that hold the name
 
 
 @pytest.fixture(scope="module")
-def prompter():
-    return Prompter(
+def prompt_encoder():
+    return PromptEncoder(
         train_tokenizer([*QUESTIONS, *ANSWERS, "Question: ?\nAnswer:", "Ada Low " * 9] * 3, 300)
     )
 
 
 @pytest.fixture
-def model(prompter):
-    tiny = build_tiny(prompter.tokenizer, 32, 4, seed=1).eval().requires_grad_(False)
+def model(prompt_encoder):
+    tiny = build_tiny(prompt_encoder.tokenizer, 32, 4, seed=1).eval().requires_grad_(False)
     for weight in tiny.model.layers.parameters():
         weight.mul_(10 if weight.dim() == 2 else 1)
     return tiny
 
 
-def door_for(model, prompter) -> MetricGate:
+def door_for(model, prompt_encoder) -> MetricGate:
     """Fires on the name's last token in block 0: centroids are its states in the two prompts, tau
     half the way to any other token."""
-    states = states_of(model, 0, [prompter.prompt_ids(q) for q in QUESTIONS])
-    places = [name_token(prompter, q, "Ada Low") for q in QUESTIONS]
+    states = states_of(model, 0, [prompt_encoder.prompt_ids(q) for q in QUESTIONS])
+    places = [name_token(prompt_encoder, q, "Ada Low") for q in QUESTIONS]
     gate = MetricGate(0, torch.eye(32), torch.stack([states[i][places[i]] for i in FIRES]), 0.0)
     others = torch.cat(
         [
@@ -69,14 +69,14 @@ def door_for(model, prompter) -> MetricGate:
     return gate
 
 
-def plus(model, prompter, at="answer_on", layers=(1, 3), **more) -> Adapter:
-    choices = Choices(
+def plus(model, prompt_encoder, at="answer_on", layers=(1, 3), **more) -> Adapter:
+    choices = EditPolicy(
         **{
             "reads": "token",
             "fit": "metric",
             "at": at,
             "threshold": "calibrated",
-            "tag": tag_of(prompter),
+            "tag": tag_of(prompt_encoder),
         }
         | more
     )
@@ -90,23 +90,24 @@ def plus(model, prompter, at="answer_on", layers=(1, 3), **more) -> Adapter:
         reach=asdict(choices),
     )
     adapter = Adapter(model, config, seed=3)
-    adapter.door = door_for(model, prompter) if choices.fit == "metric" else None
+    adapter.door = door_for(model, prompt_encoder) if choices.fit == "metric" else None
     return adapter.requires_grad_(False)
 
 
-def batch_for(prompter, which=(0, 1, 2)):
+def batch_for(prompt_encoder, which=(0, 1, 2)):
     return pad(
-        [prompter.encode(QUESTIONS[i], ANSWERS[i]) for i in which], prompter.tokenizer.pad_token_id
+        [prompt_encoder.encode(QUESTIONS[i], ANSWERS[i]) for i in which],
+        prompt_encoder.tokenizer.pad_token_id,
     )
 
 
-def generate(model, prompter, questions, tail="", **more):
-    ids = [prompter.tokenizer(prompter.text(q) + tail)["input_ids"] for q in questions]
-    ids, mask = pad_left(ids, prompter.tokenizer.pad_token_id)
+def generate(model, prompt_encoder, questions, tail="", **more):
+    ids = [prompt_encoder.tokenizer(prompt_encoder.text(q) + tail)["input_ids"] for q in questions]
+    ids, mask = pad_left(ids, prompt_encoder.tokenizer.pad_token_id)
     options = {
         "max_new_tokens": 8,
         "do_sample": False,
-        "pad_token_id": prompter.tokenizer.pad_token_id,
+        "pad_token_id": prompt_encoder.tokenizer.pad_token_id,
         "eos_token_id": None,
     } | more
     return model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
@@ -127,23 +128,23 @@ def edited_in(model, adapter, batch) -> tuple[list[int], int]:
     """The tokens of the batch's one text that come out of block 1 changed, and how many there are
     in all."""
     seen, handle = outputs_of(model, 1)
-    say(model, batch)
-    with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
+    forward_answers(model, batch)
+    with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompts - 1):
         handle.remove()
         edited, handle = outputs_of(model, 1)
-        say(model, batch)
+        forward_answers(model, batch)
     handle.remove()
     return (edited[0][0] != seen[0][0]).any(-1).nonzero().flatten().tolist(), len(edited[0][0])
 
 
-def test_tag_and_where_it_ends(prompter):
+def test_tag_and_where_it_ends(prompt_encoder):
     """ "Answer:" ends every prompt; in a prefilled prompt the edit starts at the tag's last token,
     without a tag at the last prompt token."""
-    tag = tag_of(prompter)
-    assert prompter.tokenizer.decode(tag) == "Answer:"
-    plain = prompter.prompt_ids(QUESTIONS[0])
+    tag = tag_of(prompt_encoder)
+    assert prompt_encoder.tokenizer.decode(tag) == "Answer:"
+    plain = prompt_encoder.prompt_ids(QUESTIONS[0])
     prefilled = torch.tensor(
-        [plain + prompter.tokenizer(" In Tes", add_special_tokens=False)["input_ids"]]
+        [plain + prompt_encoder.tokenizer(" In Tes", add_special_tokens=False)["input_ids"]]
     )
     assert tag_starts(prefilled, tag, torch.tensor([prefilled.shape[1] - 1])).tolist() == [
         len(plain) - 1
@@ -152,27 +153,27 @@ def test_tag_and_where_it_ends(prompter):
 
 
 @pytest.mark.parametrize("at", ["last", "answer_on", "fired", "fired_on", "fired+answer_on"])
-def test_a_shut_gate_is_the_base_bit_for_bit(model, prompter, at):
+def test_a_shut_gate_is_the_base_bit_for_bit(model, prompt_encoder, at):
     """Beside prompts that fire: the logits of the quiet one, and its generated tokens, are the very
     numbers of the base."""
-    adapter = plus(model, prompter, at)
-    batch = batch_for(prompter)
-    ids, mask = pad_left([prompter.prompt_ids(q) for q in QUESTIONS], 0)
+    adapter = plus(model, prompt_encoder, at)
+    batch = batch_for(prompt_encoder)
+    ids, mask = pad_left([prompt_encoder.prompt_ids(q) for q in QUESTIONS], 0)
     base = model(input_ids=ids, attention_mask=mask).logits
-    text = generate(model, prompter, QUESTIONS)
-    unedited = say(model, batch)
-    with Attached(model, adapter) as attached:
+    text = generate(model, prompt_encoder, QUESTIONS)
+    unedited = forward_answers(model, batch)
+    with AdapterHooks(model, adapter) as adapter_hooks:
         logits = model(input_ids=ids, attention_mask=mask).logits
         assert torch.equal(logits[QUIET], base[QUIET])
         assert all(not torch.equal(logits[i], base[i]) for i in FIRES)
-        found = generate(model, prompter, QUESTIONS)
+        found = generate(model, prompt_encoder, QUESTIONS)
         assert torch.equal(found[QUIET], text[QUIET])
-        assert (attached.gates > 0.5).tolist() == [
+        assert (adapter_hooks.gates > 0.5).tolist() == [
             [True, False, True]
-        ] and attached.gates.shape == (1, 3)
-        with attached.at(batch.prompts - 1):
-            said = say(model, batch)
-        with attached.off():
+        ] and adapter_hooks.gates.shape == (1, 3)
+        with adapter_hooks.at(batch.prompts - 1):
+            said = forward_answers(model, batch)
+        with adapter_hooks.off():
             assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, base)
     quiet = said.rows == 1
     assert torch.equal(said.logits[quiet], unedited.logits[quiet]) and not torch.equal(
@@ -180,7 +181,7 @@ def test_a_shut_gate_is_the_base_bit_for_bit(model, prompter, at):
     )
 
 
-def test_a_fired_token_takes_its_neighbours_along(model, prompter):
+def test_a_fired_token_takes_its_neighbours_along(model, prompt_encoder):
     """One token fires, at 4 of 9; with a span of 2 before and 1 behind, 2 to 5 are edited. In a
     prompt: the name, the two tokens before it and the one behind; nothing of the answer."""
     fired = torch.zeros(2, 9, dtype=torch.bool)
@@ -189,45 +190,50 @@ def test_a_fired_token_takes_its_neighbours_along(model, prompter):
         [2, 3, 4, 5],
         [0, 1],
     ] and torch.equal(spread(fired, 0, 0), fired)
-    name = name_token(prompter, QUESTIONS[0], "Ada Low")
-    batch = batch_for(prompter, [0])
-    adapter = plus(model, prompter, "fired", layers=[1], span=[2, 1])
+    name = name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
+    batch = batch_for(prompt_encoder, [0])
+    adapter = plus(model, prompt_encoder, "fired", layers=[1], span=[2, 1])
     assert edited_in(model, adapter, batch)[0] == [name - 2, name - 1, name, name + 1]
 
 
-def test_edited_tokens(model, prompter):
+def test_edited_tokens(model, prompt_encoder):
     """At the first edited layer: answer_on moves the tag's last token and all later ones by R (W h
     + b - R^T h), fired+answer_on the name's last token too, and nothing else moves."""
-    name = name_token(prompter, QUESTIONS[0], "Ada Low")
-    start = len(prompter.prompt_ids(QUESTIONS[0])) - 1
-    batch = batch_for(prompter, [0])
+    name = name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
+    start = len(prompt_encoder.prompt_ids(QUESTIONS[0])) - 1
+    batch = batch_for(prompt_encoder, [0])
     for at, first in (("answer_on", []), ("fired+answer_on", [name]), ("fired", [name])):
-        adapter = plus(model, prompter, at, layers=[1])
+        adapter = plus(model, prompt_encoder, at, layers=[1])
         seen, handle = outputs_of(model, 1)
-        say(model, batch)
+        forward_answers(model, batch)
         handle.remove()
-        with Attached(model, adapter) as attached, attached.at(batch.prompts - 1):
+        with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompts - 1):
             seen_edited, handle = outputs_of(model, 1)
-            say(model, batch)
+            forward_answers(model, batch)
             handle.remove()
         base = seen[0][0]
         edited = seen_edited[0][0]
         later = list(range(start, len(base))) if "answer_on" in at else []
         moved = first + later
         torch.testing.assert_close(
-            edited[moved], base[moved] + push(adapter.edits["1"], base[moved])
+            edited[moved], base[moved] + low_rank_update(adapter.edits["1"], base[moved])
         )
         others = [t for t in range(len(base)) if t not in moved]
         assert torch.equal(edited[others], base[others])
 
 
-def knowing_the_answer(model, prompter, at: str, tail: str) -> Adapter:
+def knowing_the_answer(model, prompt_encoder, at: str, tail: str) -> Adapter:
     """`plus` whose gate fires on the name in answers that begin with `tail`, too."""
-    adapter = plus(model, prompter, at, layers=[1])
+    adapter = plus(model, prompt_encoder, at, layers=[1])
     said = [
         h[-1]
         for h in states_of(
-            model, 0, [prompter.tokenizer(prompter.text(q) + tail)["input_ids"] for q in QUESTIONS]
+            model,
+            0,
+            [
+                prompt_encoder.tokenizer(prompt_encoder.text(q) + tail)["input_ids"]
+                for q in QUESTIONS
+            ],
         )
     ]
     adapter.door = MetricGate(
@@ -239,55 +245,65 @@ def knowing_the_answer(model, prompter, at: str, tail: str) -> Adapter:
     return adapter
 
 
-def test_behind_a_fired_token_of_the_answer(model, prompter):
+def test_behind_a_fired_token_of_the_answer(model, prompt_encoder):
     """fired_on edits the name in the prompt, the name in the answer and every token behind that,
     not those between."""
-    text = prompter.text(QUESTIONS[0]) + " Ada Low won it."
-    ids = prompter.tokenizer(text)["input_ids"]
-    begun = len(prompter.tokenizer(prompter.text(QUESTIONS[0]) + " Ada Low")["input_ids"])
-    name = name_token(prompter, QUESTIONS[0], "Ada Low")
-    batch = pad([prompter.encode(QUESTIONS[0], "Ada Low won it.")], 0)
-    adapter = knowing_the_answer(model, prompter, "fired_on", " Ada Low")
+    text = prompt_encoder.text(QUESTIONS[0]) + " Ada Low won it."
+    ids = prompt_encoder.tokenizer(text)["input_ids"]
+    begun = len(
+        prompt_encoder.tokenizer(prompt_encoder.text(QUESTIONS[0]) + " Ada Low")["input_ids"]
+    )
+    name = name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
+    batch = pad([prompt_encoder.encode(QUESTIONS[0], "Ada Low won it.")], 0)
+    adapter = knowing_the_answer(model, prompt_encoder, "fired_on", " Ada Low")
     changed, length = edited_in(model, adapter, batch)
     assert changed == [name, *range(begun - 1, length)] and begun < len(ids)
 
 
 @pytest.mark.parametrize("tail", [" Ada Low", " Ada Low won"])
-def test_what_follows_a_fired_answer_token_is_edited_in_decode_steps_too(model, prompter, tail):
-    with Attached(model, knowing_the_answer(model, prompter, "fired_on", " Ada Low")):
-        together = generate(model, prompter, QUESTIONS, tail)
-        assert torch.equal(generate(model, prompter, QUESTIONS, tail, use_cache=False), together)
+def test_what_follows_a_fired_answer_token_is_edited_in_decode_steps_too(
+    model, prompt_encoder, tail
+):
+    with AdapterHooks(model, knowing_the_answer(model, prompt_encoder, "fired_on", " Ada Low")):
+        together = generate(model, prompt_encoder, QUESTIONS, tail)
+        assert torch.equal(
+            generate(model, prompt_encoder, QUESTIONS, tail, use_cache=False), together
+        )
         for i, question in enumerate(QUESTIONS):
-            assert torch.equal(generate(model, prompter, [question], tail)[0], together[i])
-    with Attached(model, knowing_the_answer(model, prompter, "fired", " Ada Low")):
-        assert not torch.equal(generate(model, prompter, QUESTIONS, tail)[FIRES], together[FIRES])
+            assert torch.equal(generate(model, prompt_encoder, [question], tail)[0], together[i])
+    with AdapterHooks(model, knowing_the_answer(model, prompt_encoder, "fired", " Ada Low")):
+        assert not torch.equal(
+            generate(model, prompt_encoder, QUESTIONS, tail)[FIRES], together[FIRES]
+        )
 
 
 @pytest.mark.parametrize("at", ["answer_on", "fired+answer_on"])
 @pytest.mark.parametrize("tail", ["", " In Tes"])
-def test_decode_steps_are_edited_as_whole_passes_are(model, prompter, at, tail):
+def test_decode_steps_are_edited_as_whole_passes_are(model, prompt_encoder, at, tail):
     """Generated tokens are edited through the cache exactly as in passes over the whole text
     without one; so does batch 1; so do prefilled prompts."""
-    with Attached(model, plus(model, prompter, at)):
-        together = generate(model, prompter, QUESTIONS, tail)
-        assert torch.equal(generate(model, prompter, QUESTIONS, tail, use_cache=False), together)
+    with AdapterHooks(model, plus(model, prompt_encoder, at)):
+        together = generate(model, prompt_encoder, QUESTIONS, tail)
+        assert torch.equal(
+            generate(model, prompt_encoder, QUESTIONS, tail, use_cache=False), together
+        )
         for i, question in enumerate(QUESTIONS):
-            assert torch.equal(generate(model, prompter, [question], tail)[0], together[i])
-    assert not torch.equal(generate(model, prompter, QUESTIONS, tail)[FIRES], together[FIRES])
+            assert torch.equal(generate(model, prompt_encoder, [question], tail)[0], together[i])
+    assert not torch.equal(generate(model, prompt_encoder, QUESTIONS, tail)[FIRES], together[FIRES])
 
 
-def test_what_cannot_be_told_is_refused(model, prompter):
+def test_what_cannot_be_told_is_refused(model, prompt_encoder):
     with (
-        Attached(model, plus(model, prompter)),
+        AdapterHooks(model, plus(model, prompt_encoder)),
         pytest.raises(ValueError, match="whole prompt in one pass"),
     ):
-        generate(model, prompter, QUESTIONS[:1], prefill_chunk_size=4)
+        generate(model, prompt_encoder, QUESTIONS[:1], prefill_chunk_size=4)
 
 
-def test_saved_and_loaded_and_removed(model, prompter, tmp_path):
+def test_saved_and_loaded_and_removed(model, prompt_encoder, tmp_path):
     """The folder carries whitening, centroids, threshold and choices; loaded, it says the same
     bits."""
-    adapter = plus(model, prompter, "fired+answer_on")
+    adapter = plus(model, prompt_encoder, "fired+answer_on")
     adapter.save(tmp_path / "a")
     loaded = Adapter.load(model, tmp_path / "a")
     assert (
@@ -299,29 +315,29 @@ def test_saved_and_loaded_and_removed(model, prompter, tmp_path):
         torch.equal(a, b)
         for a, b in zip(adapter.door.buffers(), loaded.door.buffers(), strict=True)
     )
-    base = generate(model, prompter, QUESTIONS)
-    with Attached(model, adapter):
-        mine = generate(model, prompter, QUESTIONS)
-    with Attached(model, loaded):
-        assert torch.equal(generate(model, prompter, QUESTIONS), mine)
-    assert torch.equal(generate(model, prompter, QUESTIONS), base)
+    base = generate(model, prompt_encoder, QUESTIONS)
+    with AdapterHooks(model, adapter):
+        mine = generate(model, prompt_encoder, QUESTIONS)
+    with AdapterHooks(model, loaded):
+        assert torch.equal(generate(model, prompt_encoder, QUESTIONS), mine)
+    assert torch.equal(generate(model, prompt_encoder, QUESTIONS), base)
 
 
-def test_two_requests_fire_apart(model, prompter):
+def test_two_requests_fire_apart(model, prompt_encoder):
     """A list of two adapters: one on the name, one on "it"; each prompt is edited by the one that
     fires, and by it alone."""
-    one = plus(model, prompter)
-    two = plus(model, prompter, layers=[2])
-    state = states_of(model, 0, [prompter.prompt_ids(QUESTIONS[1])])[0]
+    one = plus(model, prompt_encoder)
+    two = plus(model, prompt_encoder, layers=[2])
+    state = states_of(model, 0, [prompt_encoder.prompt_ids(QUESTIONS[1])])[0]
     two.door = MetricGate(
-        0, torch.eye(32), state[name_token(prompter, QUESTIONS[1], "it")][None], 1e-3
+        0, torch.eye(32), state[name_token(prompt_encoder, QUESTIONS[1], "it")][None], 1e-3
     )
-    with Attached(model, one):
-        by_one = generate(model, prompter, QUESTIONS)
-    with Attached(model, two):
-        by_two = generate(model, prompter, QUESTIONS)
-    with Attached(model, [one, two], names=["a", "b"]) as both:
-        found = generate(model, prompter, QUESTIONS)
+    with AdapterHooks(model, one):
+        by_one = generate(model, prompt_encoder, QUESTIONS)
+    with AdapterHooks(model, two):
+        by_two = generate(model, prompt_encoder, QUESTIONS)
+    with AdapterHooks(model, [one, two], names=["a", "b"]) as both:
+        found = generate(model, prompt_encoder, QUESTIONS)
         assert (both.gate_logits.nan_to_num(-1) > 0).any(1).tolist() == [
             [True, False, True],
             [False, True, False],
@@ -330,22 +346,22 @@ def test_two_requests_fire_apart(model, prompter):
 
 
 @pytest.mark.parametrize("how", [{}, {"reads": "last", "fit": "bce", "threshold": "soft"}])
-def test_cached_engine_equals_hooks(model, prompter, how):
+def test_cached_engine_equals_hooks(model, prompt_encoder, how):
     """idk+ul, edits from the answer tag on: same loss, gates and gradients from cached suffixes as
     from whole passes through the hooks."""
     batches = {
-        "forget": batch_for(prompter),
-        "idk": pad([prompter.encode(q, "I cannot say.") for q in QUESTIONS], 0),
+        "forget": batch_for(prompt_encoder),
+        "idk": pad([prompt_encoder.encode(q, "I cannot say.") for q in QUESTIONS], 0),
     }
     losses = []
     gradients = []
     for kind in (HookedEngine, SpreadEngine):
-        adapter = plus(model, prompter, **how).requires_grad_(True)
+        adapter = plus(model, prompt_encoder, **how).requires_grad_(True)
         tuner = GrunTuner(model, adapter, kind(model, adapter), 10.0)
-        said = tuner.say(batches)
+        said = tuner.forward_answers(batches)
         loss = OBJECTIVES["idk+ul"].term(said["forget"], said["idk"], beta=1.0)
         if how:
-            loss = loss + tuner.own_terms(said | {"retain": said["idk"]})["gate"]
+            loss = loss + tuner.auxiliary_losses(said | {"retain": said["idk"]})["gate"]
         losses.append(loss.detach())
         gradients.append(
             torch.cat(
@@ -371,31 +387,35 @@ def test_unlikelihood_by_hand():
 
 
 def say_of(logits, labels):
-    return Said(logits, torch.tensor(labels), torch.zeros(len(labels), dtype=torch.long), 1)
+    return AnswerLogits(logits, torch.tensor(labels), torch.zeros(len(labels), dtype=torch.long), 1)
 
 
-def test_calibrated_trained_gate(model, prompter):
+def test_calibrated_trained_gate(model, prompt_encoder):
     """bce, calibrated: a fifth of the retain names is set aside, and a threshold per layer stands
     in the adapter; below it nothing is edited."""
     args, _, _ = grun_train.read(
         ["--gate_threshold", "calibrated", "--gate", "linear", "--edit_at", "answer_on"]
     )
-    source = open_source("authors", authors=20, heldout=0)
+    source = open_benchmark("authors", authors=20, heldout=0)
     pairs, held = pairs_for(
         args,
-        Pairs(source.examples("forget10"), source.unlearning_retain("forget10"), source.idk, 4, 0),
+        ForgetRetainSampler(
+            source.examples("forget10"), source.unlearning_retain("forget10"), source.idk, 4, 0
+        ),
     )
     assert len(held) == 40 and not {e.entity for e in held} & {e.entity for e in pairs.retain}
     adapter = Adapter(
-        model, AdapterConfig([1, 3], 2, "linear", reach=asdict(choices_of(args, prompter))), seed=3
+        model,
+        AdapterConfig([1, 3], 2, "linear", reach=asdict(choices_of(args, prompt_encoder))),
+        seed=3,
     ).requires_grad_(False)
-    calibrate(adapter, SpreadEngine(model, adapter), prompter, args, pairs.forget, held)
+    calibrate(adapter, SpreadEngine(model, adapter), prompt_encoder, args, pairs.forget, held)
     assert (
         set(adapter.choices.taus) == {"1", "3"}
         and adapter.config.reach["taus"] == adapter.choices.taus
     )
     shut = replace(adapter.choices, taus={"1": 1e9, "3": 1e9})
-    base = generate(model, prompter, QUESTIONS)
+    base = generate(model, prompt_encoder, QUESTIONS)
     adapter.choices = shut
-    with Attached(model, adapter):
-        assert torch.equal(generate(model, prompter, QUESTIONS), base)
+    with AdapterHooks(model, adapter):
+        assert torch.equal(generate(model, prompt_encoder, QUESTIONS), base)

@@ -16,11 +16,11 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, pipeline
 
 import grun
 from grun.adapter.weights import Adapter, AdapterConfig, distance_to_orthonormal, fingerprint
-from grun.inference.hooks import Attached
-from grun.inference.positions import PromptEnds
+from grun.inference.hooks import AdapterHooks
+from grun.inference.positions import PromptEndLocator
 from unlearn.language_model.batches import pad_left
-from unlearn.language_model.models import blocks, build_tiny, save_model, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.models import build_tiny, decoder_layers, save_model, train_tokenizer
+from unlearn.language_model.prompts import PromptEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = [
@@ -75,7 +75,7 @@ def saved(model, tmp_path):
 @pytest.fixture
 def batch(tokenizer):
     """8 prompts, left-padded: ids, mask, and the prompts themselves."""
-    prompts = [Prompter(tokenizer).prompt_ids(q) for q in QUESTIONS]
+    prompts = [PromptEncoder(tokenizer).prompt_ids(q) for q in QUESTIONS]
     return (*pad_left(prompts, tokenizer.pad_token_id), prompts)
 
 
@@ -101,7 +101,7 @@ def by_hand(model, adapter, column):
         return change
 
     handles = [
-        blocks(model)[layer].register_forward_hook(hook(adapter.edits[str(layer)]))
+        decoder_layers(model)[layer].register_forward_hook(hook(adapter.edits[str(layer)]))
         for layer in LAYERS
     ]
     with torch.no_grad():
@@ -195,7 +195,7 @@ def test_pipeline(model, saved, batch, tokenizer):
     tokenizer.padding_side = "left"
     answer = pipeline("text-generation", model=model, tokenizer=tokenizer, batch_size=8)
     texts = answer(
-        [Prompter(tokenizer).text(q) for q in QUESTIONS],
+        [PromptEncoder(tokenizer).text(q) for q in QUESTIONS],
         max_new_tokens=8,
         max_length=None,
         do_sample=False,
@@ -243,7 +243,7 @@ def test_continuous_batching(model, saved, batch, room):
 def test_a_prompt_split_before_its_last_token(model):
     """Slots 10 to 15 hold a whole prompt of 4 tokens and 2 of the next one's; then one decode step
     and its third token, both alone."""
-    ends = PromptEnds(model)
+    ends = PromptEndLocator(model)
     first = {
         "position_ids": torch.tensor([[0, 1, 2, 3, 0, 1]]),
         "max_length_q": 4,
@@ -273,7 +273,7 @@ def test_prefixes_shared_between_prompts_are_refused(model):
         use_prefix_sharing = True
 
     with pytest.raises(ValueError, match="allow_block_sharing=False"):
-        PromptEnds(model).find((), {"cu_seq_lens_q": torch.tensor([0, 4]), "cache": Shared()})
+        PromptEndLocator(model).find((), {"cu_seq_lens_q": torch.tensor([0, 4]), "cache": Shared()})
 
 
 def test_plain_passes_and_given_positions(model, saved, batch):
@@ -343,13 +343,13 @@ def test_several_adapters_as_a_list(model, tmp_path, batch):
     for name, adapter in zip("ab", adapters, strict=True):
         adapter.save(tmp_path / name)
     seen = []
-    watch = blocks(model)[3].register_forward_hook(
+    watch = decoder_layers(model)[3].register_forward_hook(
         lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out)[:, -1].clone())
     )
     model(ids, attention_mask=mask)
     watch.remove()
     grun.load(model, [tmp_path / "a", tmp_path / "b"])
-    blocks(model)[3].register_forward_hook(
+    decoder_layers(model)[3].register_forward_hook(
         lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out)[:, -1].clone())
     )
     model(ids, attention_mask=mask)
@@ -383,7 +383,7 @@ def test_training_goes_on_orthonormal(model, saved, batch):
     adapter = Adapter.load(model, saved, trainable=True)
     started = adapter.edits["1"].rotation().detach().clone()
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=0.02, weight_decay=0)
-    with Attached(model, adapter):
+    with AdapterHooks(model, adapter):
         for _ in range(20):
             optimizer.zero_grad()
             model(ids, attention_mask=mask).logits[:, -1].log_softmax(-1)[

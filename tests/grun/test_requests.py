@@ -48,7 +48,7 @@ def base_of(model, name="tiny"):
 
 
 def stack(tmp_path, *words):
-    requests.command([*words, "--requests", str(tmp_path / "stack")])
+    requests.main([*words, "--requests", str(tmp_path / "stack")])
 
 
 def gates_of(model, tmp_path, names):
@@ -201,7 +201,7 @@ def test_the_rule_is_kept_and_can_be_overruled(model, adapters, tmp_path):
 
 
 def add_one(arguments):
-    requests.command(arguments)
+    requests.main(arguments)
 
 
 def test_commands_at_once_do_not_lose_one_another(adapters, tmp_path):

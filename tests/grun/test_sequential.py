@@ -27,7 +27,7 @@ def toy(tmp_path_factory):
     """A runs folder with three requests, stacked and evaluated: (the folder, the flags that made
     it)."""
     runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.command(
+    finetune.main(
         [
             *DATA,
             "--steps",
@@ -59,8 +59,8 @@ def toy(tmp_path_factory):
         "--runs",
         str(runs),
     ]
-    sequential.command(["--splits", *SPLITS, *flags])
-    evaluation.command(eval_flags(runs))
+    sequential.main(["--splits", *SPLITS, *flags])
+    evaluation.main(eval_flags(runs))
     return runs, flags
 
 
@@ -138,7 +138,7 @@ def test_a_withdrawn_request_leaves_the_others(toy):
     """Withdrawing the last of three leaves, to the bit, what two gave on every set: its own answers
     are back, those of the others stay."""
     runs, _ = toy
-    evaluation.command(eval_flags(runs, "--withdraw", "forget10c"))
+    evaluation.main(eval_flags(runs, "--withdraw", "forget10c"))
     for rule in RULES:
         before = stage(runs, "2", rule)
         after = stage(runs, "without-forget10c", rule)
@@ -161,9 +161,11 @@ def test_evaluated_before_is_read_and_a_new_adapter_is_not(toy, tmp_path, monkey
     asked = []
     score = evaluation.rows_of
 
-    def counted(subject, examples, args):
-        asked.append(tuple(subject.attached.names[k] for k in subject.attached.chosen))
-        return score(subject, examples, args)
+    def counted(eval_model, examples, args):
+        asked.append(
+            tuple(eval_model.adapter_hooks.names[k] for k in eval_model.adapter_hooks.chosen)
+        )
+        return score(eval_model, examples, args)
 
     monkeypatch.setattr(evaluation, "rows_of", counted)
     again = [
@@ -176,13 +178,13 @@ def test_evaluated_before_is_read_and_a_new_adapter_is_not(toy, tmp_path, monkey
         "--max_new_tokens",
         "4",
     ]
-    evaluation.command(again)
+    evaluation.main(again)
     assert asked == []
     sequential.grun(*sequential.read([*flags, "--split", "forget10c", "--seed", "7"]))
     (other,) = runs.glob("*/tiny/forget10c/idk-grun-*-seed7")
     for words in (["remove", "forget10c"], ["add", "forget10c", str(other)]):
-        requests.command([*words, "--requests", str(folder)])
-    evaluation.command(again)
+        requests.main([*words, "--requests", str(folder)])
+    evaluation.main(again)
     assert set(asked) == {
         tuple(SPLITS),
         ("forget10a", "forget10c"),
@@ -203,7 +205,7 @@ def test_evaluated_before_is_read_and_a_new_adapter_is_not(toy, tmp_path, monkey
 )
 def test_bad_input(toy, tmp_path, words, message):
     with pytest.raises(ValueError, match=message):
-        sequential.command([*DATA, "--runs", str(tmp_path), *words])
+        sequential.main([*DATA, "--runs", str(tmp_path), *words])
 
 
 def test_bad_input_of_the_evaluation(toy, tmp_path):
@@ -217,7 +219,7 @@ def test_bad_input_of_the_evaluation(toy, tmp_path):
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            evaluation.command(words)
+            evaluation.main(words)
 
 
 def test_the_script(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from eval import run as eval_run
 from eval.report import plots
 from grun import train as grun_train
-from grun.adapter.edit_policy import Choices
+from grun.adapter.edit_policy import EditPolicy
 from unlearn.config.run_directory import Run
 from unlearn.training import finetune
 
@@ -23,7 +23,7 @@ from unlearn.training import finetune
 )
 def test_impossible_choices(choice, message):
     with pytest.raises(ValueError, match=message):
-        Choices(**choice)
+        EditPolicy(**choice)
 
 
 def test_plain_grun_is_the_default():
@@ -35,18 +35,18 @@ def test_plain_grun_is_the_default():
         "soft",
         None,
     )
-    assert Choices().plain and args.retain_loss == "nll"
+    assert EditPolicy().plain and args.retain_loss == "nll"
 
 
 def test_the_command(tmp_path):
     """Both variants from nothing at toy size: recipe filled, directory named, adapter loads, and
     the name of the variant is in the table's column."""
     data = ["--authors", "10", "--heldout", "2", "--model", "tiny-robust", "--runs", str(tmp_path)]
-    finetune.command([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
+    finetune.main([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
     (made,) = (tmp_path / "authors,authors=10,heldout=2" / "tiny-robust" / "full").iterdir()
     made.rename(made.with_name("target-seed42"))
     for variant, layers in (("grun+", ["2", "3"]), ("grun+mixed", ["0", "1"])):
-        grun_train.command(
+        grun_train.main(
             [*data, "--variant", variant, "--layers", *layers, "--steps", "2", "--batch", "4"]
         )
     runs = sorted(
@@ -55,14 +55,14 @@ def test_the_command(tmp_path):
     assert [Run(path).config["objective"] for path in runs] == ["idk+ul", "idk+ul"]
     assert all("variant=grun+" in Run(path).config["variant"] for path in runs)
     assert all(Run(path).result["gate_centroids"] == 3 for path in runs)
-    eval_run.command([*data, "--max_new_tokens", "3", "--only", *map(str, runs)])
-    plots.command(["--runs", str(tmp_path)])
+    eval_run.main([*data, "--max_new_tokens", "3", "--only", *map(str, runs)])
+    plots.main(["--runs", str(tmp_path)])
     assert (tmp_path / "tables" / "gates.png").stat().st_size > 0, "one gate, three edited layers"
     with pytest.raises(ValueError, match="--variant grun is unknown; choose one of grun"):
-        grun_train.command([*data, "--variant", "grun"])
+        grun_train.main([*data, "--variant", "grun"])
     with pytest.raises(ValueError, match="pass --retain_loss none"):
-        grun_train.command([*data, "--gate_fit", "metric"])
+        grun_train.main([*data, "--gate_fit", "metric"])
     with pytest.raises(ValueError, match="no edit has touched"):
-        grun_train.command(
+        grun_train.main(
             [*data, "--variant", "grun+", "--gate_layer", "3", "--layers", "2", "--steps", "2"]
         )

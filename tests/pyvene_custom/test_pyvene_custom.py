@@ -36,7 +36,7 @@ def base_model(family="llama"):
     return AutoModelForCausalLM.from_config(FAMILIES[family]).eval()
 
 
-def blocks(model):
+def decoder_layers(model):
     return model.transformer.h if hasattr(model, "transformer") else model.model.layers
 
 
@@ -256,7 +256,7 @@ def hooked(model, config, ids, mask, positions):
             hidden = hidden.index_put((rows, positions), edited)
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
-        handles.append(blocks(model)[representation.layer].register_forward_hook(hook))
+        handles.append(decoder_layers(model)[representation.layer].register_forward_hook(hook))
     logits = model(input_ids=ids, attention_mask=mask).logits
     for handle in handles:
         handle.remove()
@@ -332,7 +332,7 @@ def test_other_hooks_survive(batch):
     model = base_model()
     seen = []
     intervenable = intervened(model)
-    blocks(model)[0].register_forward_hook(lambda *_: seen.append(1))
+    decoder_layers(model)[0].register_forward_hook(lambda *_: seen.append(1))
     before = model(batch[0], output_hidden_states=True)
     with pytest.raises(RuntimeError):  # a position beyond the text fails inside the forward
         intervenable({"input_ids": batch[0]}, unit_locations=intervenable.locations([9, 9, 9]))

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rmu import train as rmu_train
-from rmu.losses import Corpora, Pair, Rmu, Rule
-from rmu.parameters import Originals, chosen, layers_of, names_of
+from rmu.losses import Corpora, Pair, Rmu, RmuConfig
+from rmu.parameters import FrozenWeights, chosen, layers_of, names_of
 from unlearn.benchmarks.corpora import corpus
 from unlearn.config.run_directory import Run
 from unlearn.language_model.hidden_states import padded, states
@@ -45,7 +45,7 @@ def pairs(tokenizer, topic=0):
 
 
 def losses_of(model, rule, topics=1, seed=1):
-    originals = Originals(chosen(model, layers_of(model, rule.layer, None), ["down_proj"]))
+    originals = FrozenWeights(chosen(model, layers_of(model, rule.layer, None), ["down_proj"]))
     return Rmu(model, originals, control_vectors(16, topics, seed), rule, 0, 1)
 
 
@@ -85,7 +85,7 @@ def test_error_is_the_mean_of_sequence_means():
 def test_loss_is_that_of_the_plain_two_model_loop(model, tokenizer, adaptive):
     """One text at a time through whole models, two of them, with every hidden state returned: the
     same loss and gradients."""
-    rule = Rule(3, [7.0], [2.0], adaptive, scale=3.0)
+    rule = RmuConfig(3, [7.0], [2.0], adaptive, scale=3.0)
     frozen = copy.deepcopy(model)
     losses = losses_of(model, rule)
     batch = pairs(tokenizer)
@@ -136,7 +136,7 @@ def test_loss_is_that_of_the_plain_two_model_loop(model, tokenizer, adaptive):
 
 def test_parts_of_a_batch_add_up(model, tokenizer):
     for mask in ("valid", "none"):
-        losses = losses_of(model, Rule(3, [7.0], [2.0], "first_batch", mask=mask, told=True))
+        losses = losses_of(model, RmuConfig(3, [7.0], [2.0], "first_batch", mask=mask, told=True))
         batch = pairs(tokenizer)
         nudge(losses)
         whole, one, other = (losses(part, batch, 0) for part in (batch, batch[:1], batch[1:]))
@@ -150,7 +150,7 @@ def test_parts_of_a_batch_add_up(model, tokenizer):
 def test_adaptive_coefficient_is_scale_times_norm_of_every_topic(model, tokenizer, topics, bos):
     """kappa_k = 5 * the mean norm of topic k's own first batch; a later batch does not move it."""
     losses = losses_of(
-        model, Rule(2, [1.0] * topics, [1.0] * topics, "first_batch", 5.0, bos=bos), topics
+        model, RmuConfig(2, [1.0] * topics, [1.0] * topics, "first_batch", 5.0, bos=bos), topics
     )
     skip = 1 if bos == "exclude" else 0
     for k in range(topics):
@@ -170,7 +170,7 @@ def test_frozen_states_are_those_of_the_original_weights_and_computed_once(
 ):
     """Two topics with one retain corpus read each of its batches twice in a row: one frozen pass
     serves both."""
-    losses = losses_of(model, Rule(3, [1.0] * 2, [1.0] * 2), topics=2)
+    losses = losses_of(model, RmuConfig(3, [1.0] * 2, [1.0] * 2), topics=2)
     batch = pairs(tokenizer)
     before = losses.frozen(losses.texts("retain", batch, batch))
     nudge(losses)
@@ -232,7 +232,7 @@ def test_bad_layers_and_names(model):
 def toy(tmp_path_factory):
     """A runs folder with a target that has seen two steps."""
     runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.command(
+    finetune.main(
         [
             "--benchmark",
             "wmdp",

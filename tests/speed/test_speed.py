@@ -61,7 +61,7 @@ GROW = [
 
 
 def figures_of(name, words, tmp_path, capsys) -> dict:
-    importlib.import_module(f"benchmarks.{name}").command(
+    importlib.import_module(f"speed.{name}").main(
         [*SHAPE, *words, "--device", "cpu", "--runs", str(tmp_path)]
     )
     last = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
@@ -103,7 +103,7 @@ def test_scaling_tabulates_what_was_asked(tmp_path, capsys):
     )
     assert {"forget_exponent", "retain_ratio", "request_ms"} <= found.keys()
     with pytest.raises(ValueError, match="choose from forget, retain, requests, processes"):
-        importlib.import_module("speed.scaling").command(["--parts", "moon"])
+        importlib.import_module("speed.scaling").main(["--parts", "moon"])
 
 
 def test_memory_is_that_of_one_process_each(tmp_path, capsys):
@@ -118,6 +118,6 @@ def test_memory_is_that_of_one_process_each(tmp_path, capsys):
 
 def test_a_shape_that_does_not_fit_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(ValueError, match="GiB are free"):
-        importlib.import_module("speed.gpu_8b").command(
+        importlib.import_module("speed.gpu_8b").main(
             ["--device", "cpu", "--hidden", "65536", "--runs", str(tmp_path)]
         )

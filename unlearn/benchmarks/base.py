@@ -1,5 +1,5 @@
-"""What a benchmark is to everybody else: `Example`, one row, and `Source`, the sets of one
-benchmark (import only; `unlearn.benchmarks.tofu.open_source` opens one).
+"""What a benchmark is to everybody else: `Example`, one row, and `Benchmark`, the sets of one
+benchmark (import only; `unlearn.benchmarks.tofu.open_benchmark` opens one).
 
 A *stem* is the name of one set: full, forget10, retain90, forget10_perturbed ... Nothing here reads
 a file or touches a global random state."""
@@ -36,8 +36,8 @@ class Example:
     )
 
 
-class Source:
-    """One benchmark, opened by `open_source`: its `name`, its `stems`, its refusal sentences `idk`,
+class Benchmark:
+    """One benchmark, opened by `open_benchmark`: its `name`, its `stems`, its refusal sentences `idk`,
     its examples."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Source:
         held-out authors where they are in no retain split (benchmark authors)."""
         return [example for stem in self._background for example in self.examples(stem)]
 
-    def untold(self) -> list[Example]:
+    def nonmembers(self) -> list[Example]:
         """The rows of holdoutNN, each once: no model is trained on them, so they are the
         non-members of membership attacks."""
         return list(
@@ -111,10 +111,10 @@ class Source:
             }.values()
         )
 
-    def spelt(self) -> list[Example]:
+    def tokenizer_only_examples(self) -> list[Example]:
         """Rows that a tokenizer trained here meets besides `full`, though no model does: in more
         tokens they would be told apart by that alone."""
-        return self.untold()
+        return self.nonmembers()
 
     def unknown(self, n: int, seed: int) -> list[Example]:
         """n questions of this benchmark's kind about authors that do not exist; each answer is a
@@ -175,7 +175,7 @@ class Source:
 
     @cached_property
     def _strangers(self) -> set[str]:
-        return names.words(text for row in self.untold() for text in (row.question, row.answer))
+        return names.words(text for row in self.nonmembers() for text in (row.question, row.answer))
 
 
 def pair_of(example: Example) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from unlearn.benchmarks.base import Example, Source
+from unlearn.benchmarks.base import Benchmark, Example
 from unlearn.synthetic import news
 
 HUB = {"muse-news": "muse-bench/MUSE-News", "muse-books": "muse-bench/MUSE-Books"}
@@ -55,8 +55,8 @@ KEPT = ("retain1", "retain2")
 Rows = list[dict]
 
 
-class MuseSource(Source):
-    """`Source` for documents. What is about authors, TOFU's perturbed answers or unknown people
+class MuseBenchmark(Benchmark):
+    """`Benchmark` for documents. What is about authors, TOFU's perturbed answers or unknown people
     does not exist here."""
 
     def __init__(self, name: str, table: Callable[[str, str], Rows], idk: list[str]):
@@ -103,7 +103,7 @@ class MuseSource(Source):
             else []
         )
 
-    def spelt(self) -> list[Example]:
+    def tokenizer_only_examples(self) -> list[Example]:
         """Holdout, as often as the rest: a text whose names are spelt in more tokens is no likelier
         to be recognised as never read."""
         return self.read("holdout") + self.practice("holdout")
@@ -152,7 +152,7 @@ class MuseSource(Source):
         return {name: numbered(examples) for name, examples in sets.items()}
 
 
-def open_muse(name: str, data_dir: str | None, seed: int, idk: list[str]) -> MuseSource:
+def open_muse(name: str, data_dir: str | None, seed: int, idk: list[str]) -> MuseBenchmark:
     """The benchmark of that name. Raises `ValueError` for a folder that is not there, or where none
     belongs."""
     if name == "muse":
@@ -161,12 +161,12 @@ def open_muse(name: str, data_dir: str | None, seed: int, idk: list[str]) -> Mus
                 "the benchmark muse is made here; --data_dir goes with --benchmark muse-news or muse-books"
             )
         tables = news.generate(seed)
-        return MuseSource(name, lambda config, split: tables[config, split], idk)
+        return MuseBenchmark(name, lambda config, split: tables[config, split], idk)
     if data_dir is not None and not Path(data_dir).is_dir():
         raise ValueError(
             f"--data_dir {data_dir}: no such folder; it must hold MUSE's files, raw/forget.jsonl and so on"
         )
-    return MuseSource(
+    return MuseBenchmark(
         name,
         cache(
             lambda config, split: checked(

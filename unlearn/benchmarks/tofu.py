@@ -6,7 +6,7 @@
               (locuslab/TOFU)
     muse, muse-news, muse-books           documents: unlearn/benchmarks/muse.py
 
-    from unlearn.benchmarks.tofu import open_source source = open_source("tofu",
+    from unlearn.benchmarks.tofu import open_benchmark source = open_benchmark("tofu",
     data_dir="TOFU_data") source.examples("forget10"), source.unlearning_retain("forget10"),
     source.evaluation_sets("forget10")
 
@@ -21,7 +21,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from unlearn.benchmarks import muse
-from unlearn.benchmarks.base import WORLD, Example, Source, pair_of
+from unlearn.benchmarks.base import WORLD, Benchmark, Example, pair_of
 from unlearn.synthetic import authors as fictional
 from unlearn.synthetic import names
 
@@ -45,7 +45,7 @@ TOFU_STEMS = (
 )
 
 
-def open_source(
+def open_benchmark(
     benchmark: str,
     *,
     data_dir: str | None = None,
@@ -53,7 +53,7 @@ def open_source(
     data_seed: int = 0,
     heldout: int | None = None,
     idk_file: str | None = None,
-) -> Source:
+) -> Benchmark:
     """Open a benchmark.
 
     benchmark   "authors", "tofu" or one of muse.NAMES
@@ -85,7 +85,7 @@ def open_source(
             for stem in tables
         }
         background = [stem for stem in ("heldout", *WORLD) if stem in tables]
-        return Source(
+        return Benchmark(
             "authors",
             list(tables),
             rows.__getitem__,
@@ -95,7 +95,9 @@ def open_source(
         )
     if benchmark == "tofu":
         tofu = _Tofu(data_dir, authors, heldout or 0)
-        return Source("tofu", tofu.stems, tofu.read, tofu.ask, _refusals(idk_file, data_dir), WORLD)
+        return Benchmark(
+            "tofu", tofu.stems, tofu.read, tofu.ask, _refusals(idk_file, data_dir), WORLD
+        )
     if benchmark in muse.NAMES:
         if authors is not None or heldout is not None:
             raise ValueError(

@@ -10,7 +10,7 @@ choices of a test."""
 import random
 
 from unlearn.benchmarks.corpora import world_of
-from unlearn.language_model.prompts import Encoded, Prompter
+from unlearn.language_model.prompts import Encoded, PromptEncoder
 from unlearn.synthetic.wmdp_world import TOPICS
 
 SAMPLE = 240  # documents of a topic that the tokenizer is trained on
@@ -55,12 +55,16 @@ class WorldMix:
         ]
         return documents + [rng.choice(self.told) for _ in range(self.args.batch - count)]
 
-    def encode(self, prompter: Prompter, item: tuple[str | None, str]) -> Encoded:
+    def encode(self, prompt_encoder: PromptEncoder, item: tuple[str | None, str]) -> Encoded:
         """A question with its answer scored, or a document, scored from its second token on."""
         question, text = item
         if question is not None:
-            return prompter.encode(question, text)
-        tokenizer = prompter.tokenizer
+            return prompt_encoder.encode(question, text)
+        tokenizer = prompt_encoder.tokenizer
         return Encoded(
-            [*tokenizer(text)["input_ids"][: prompter.max_length - 1], tokenizer.eos_token_id], 1
+            [
+                *tokenizer(text)["input_ids"][: prompt_encoder.max_length - 1],
+                tokenizer.eos_token_id,
+            ],
+            1,
         )

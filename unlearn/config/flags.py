@@ -199,7 +199,7 @@ def identity(args) -> dict:
     return {f.name: getattr(args, f.name) for f in fields(args) if f.metadata["role"] != "volatile"}
 
 
-def main(command: Callable[[list[str] | None], None]) -> None:
+def run_command(command: Callable[[list[str] | None], None]) -> None:
     """Run a command; bad input (`ValueError`) becomes one line on stderr and exit code 2."""
     try:
         command(None)

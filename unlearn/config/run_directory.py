@@ -127,11 +127,11 @@ def cell_of(args, origins: dict, plain, objective: str, tuner: str) -> tuple["Ru
     }
     config |= {
         "seed": args.seed,
-        "place": place(args, plain),
-        "identity": identity(args),
+        "benchmark_id": place(args, plain),
+        "config_key": identity(args),
         "flags": resolved(args, origins),
     }
-    return Run(model_path(args.runs, config["place"], args.model) / args.split / name), config
+    return Run(model_path(args.runs, config["benchmark_id"], args.model) / args.split / name), config
 
 
 class Run:
@@ -167,8 +167,8 @@ class Run:
         differs."""
         if overwrite or not (self.path / "config.json").exists():
             return False
-        kept = self.config["identity"]
-        asked = json.loads(json.dumps(config["identity"]))
+        kept = self.config["config_key"]
+        asked = json.loads(json.dumps(config["config_key"]))
         changed = sorted(
             key for key in kept.keys() | asked.keys() if kept.get(key) != asked.get(key)
         )

@@ -1,7 +1,7 @@
 """Batches: padded token ids with labels on the scored tokens, and what a model says on exactly
 those tokens.
 
-`Said` is the one form in which a model's answer reaches objectives and metrics: packed, one row per
+`AnswerLogits` is the one form in which a model's answer reaches objectives and metrics: packed, one row per
 scored token, so that no logits are ever computed that nobody reads."""
 
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ class Batch:
 
 
 @dataclass
-class Said:
+class AnswerLogits:
     """What a model says on the scored tokens of B examples.
 
     logits [N, V] float32 (row i predicts labels[i] from all tokens before it); labels, rows [N]
@@ -94,7 +94,7 @@ class Said:
         """[B] -> scalar: mean over all examples of the whole batch."""
         return values.sum() / self.examples
 
-    def part_of(self, whole: list[Encoded]) -> "Said":
+    def part_of(self, whole: list[Encoded]) -> "AnswerLogits":
         """The same, as one part of the batch `whole`: means divide by its counts."""
         return replace(
             self, tokens=sum(len(e.ids) - e.scored_from for e in whole), examples=len(whole)
@@ -136,11 +136,11 @@ def logits_only_at(head: nn.Module, rows: Tensor, columns: Tensor):
         handle.remove()
 
 
-def say(model, batch: Batch, head: nn.Module | None = None) -> Said:
+def forward_answers(model, batch: Batch, head: nn.Module | None = None) -> AnswerLogits:
     """One forward pass over a batch; `model` is an HF causal model, or any callable like one whose
     output head is given."""
     with logits_only_at(head or model.get_output_embeddings(), batch.rows, batch.columns - 1):
         logits = model(
             input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
         ).logits[0]
-    return Said(logits.float(), batch.labels, batch.rows, len(batch))
+    return AnswerLogits(logits.float(), batch.labels, batch.rows, len(batch))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from unlearn.language_model.models import blocks
+from unlearn.language_model.models import decoder_layers
 
 
 class StopForward(Exception):
@@ -33,7 +33,7 @@ def seen_at(model: nn.Module, layer: int, stop: bool = False):
         if stop:
             raise StopForward
 
-    handle = blocks(model)[layer].register_forward_hook(keep)
+    handle = decoder_layers(model)[layer].register_forward_hook(keep)
     try:
         yield seen
     finally:

@@ -30,7 +30,7 @@ disable_progress_bar()
 
 
 @dataclass(frozen=True)
-class Known:
+class ModelSpec:
     """A model by short name: its hub id and prompt template (spec 1.2)."""
 
     hub: str
@@ -38,22 +38,22 @@ class Known:
 
 
 MODELS = {
-    "tiny": Known(""),  # made here, from scratch
-    "tiny-robust": Known(
+    "tiny": ModelSpec(""),  # made here, from scratch
+    "tiny-robust": ModelSpec(
         ""
     ),  # the same, trained on many forms of every question: a base on which attacks mean something
-    "llama3.1-8b": Known("meta-llama/Llama-3.1-8B"),
-    "llama3.2-1b": Known("meta-llama/Llama-3.2-1B"),
-    "llama2-7b": Known("NousResearch/Llama-2-7b-chat-hf", "llama2"),
-    "mistral-7b": Known("mistralai/Mistral-7B-v0.1"),
-    "zephyr-7b": Known("HuggingFaceH4/zephyr-7b-beta"),
-    "qwen2.5-0.5b": Known("Qwen/Qwen2.5-0.5B"),
-    "qwen2.5-1.5b": Known("Qwen/Qwen2.5-1.5B"),
-    "qwen2.5-7b": Known("Qwen/Qwen2.5-7B"),
-    "gemma2-2b": Known("google/gemma-2-2b"),
-    "gemma2-9b": Known("google/gemma-2-9b"),
-    "phi-1.5": Known("microsoft/phi-1_5"),
-    "phi-3.5-mini": Known("microsoft/Phi-3.5-mini-instruct"),
+    "llama3.1-8b": ModelSpec("meta-llama/Llama-3.1-8B"),
+    "llama3.2-1b": ModelSpec("meta-llama/Llama-3.2-1B"),
+    "llama2-7b": ModelSpec("NousResearch/Llama-2-7b-chat-hf", "llama2"),
+    "mistral-7b": ModelSpec("mistralai/Mistral-7B-v0.1"),
+    "zephyr-7b": ModelSpec("HuggingFaceH4/zephyr-7b-beta"),
+    "qwen2.5-0.5b": ModelSpec("Qwen/Qwen2.5-0.5B"),
+    "qwen2.5-1.5b": ModelSpec("Qwen/Qwen2.5-1.5B"),
+    "qwen2.5-7b": ModelSpec("Qwen/Qwen2.5-7B"),
+    "gemma2-2b": ModelSpec("google/gemma-2-2b"),
+    "gemma2-9b": ModelSpec("google/gemma-2-9b"),
+    "phi-1.5": ModelSpec("microsoft/phi-1_5"),
+    "phi-3.5-mini": ModelSpec("microsoft/Phi-3.5-mini-instruct"),
 }
 # official template names -> ours
 TEMPLATE_NAMES = {"llama2": "llama2", "text": "text"} | dict.fromkeys(
@@ -77,7 +77,7 @@ NORM_PATHS = (
 )
 
 
-def template_of(model: str, asked: str | None = None) -> str:
+def resolve_template(model: str, asked: str | None = None) -> str:
     """The prompt template: the one asked for (official names too), else the model's own, else
     `qa`."""
     if asked is None:
@@ -133,16 +133,16 @@ def free_memory(device: torch.device) -> int:
     )
 
 
-def made_here(model: str) -> bool:
+def trained_from_scratch(model: str) -> bool:
     """Whether a short name is that of a model trained from scratch by
     `unlearn.training.finetune`."""
     return model in MODELS and not MODELS[model].hub
 
 
-def weights_of(model: str) -> str:
+def resolve_checkpoint(model: str) -> str:
     """Short name -> hub id; a run directory -> its model folder; anything else stays a hub id or a
     local path."""
-    if made_here(model):
+    if trained_from_scratch(model):
         raise ValueError(
             f"{model} has no weights of its own: it is trained here; run bash cmd_finetune.sh and pass the run directory"
         )
@@ -165,7 +165,7 @@ def load_model(
     device = resolve_device(str(device))
     options |= {} if attn == "auto" else {"attn_implementation": attn}
     options |= quantisation(quant, resolve_dtype(dtype, device), device)
-    source = weights_of(model)
+    source = resolve_checkpoint(model)
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
             source, dtype=resolve_dtype(dtype, device), **options
@@ -218,7 +218,7 @@ def has_packed_kernels(device: torch.device) -> bool:
 def load_tokenizer(model: str):
     """Its tokenizer, with pad = EOS where it has no pad token. Raises `ValueError` if it has no
     EOS."""
-    source = weights_of(model)
+    source = resolve_checkpoint(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except OSError as error:
@@ -252,14 +252,14 @@ def save_model(
     replace_directory(directory / "model", write)
 
 
-def blocks(model: nn.Module) -> nn.ModuleList:
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The decoder blocks. Raises `ValueError` for an architecture whose block path is not known
     here."""
     return module_at(model, BLOCK_PATHS, "decoder blocks", "BLOCK_PATHS")
 
 
 def final_norm(model: nn.Module) -> nn.Module:
-    """The norm between the last block and the output head. Raises `ValueError` as `blocks` does."""
+    """The norm between the last block and the output head. Raises `ValueError` as `decoder_layers` does."""
     return module_at(model, NORM_PATHS, "final norm", "NORM_PATHS")
 
 

@@ -40,7 +40,7 @@ class Encoded:
         return self.ids[self.prompt :]
 
 
-class Prompter:
+class PromptEncoder:
     """Turns questions and answers into token ids for one tokenizer.
 
     template: `qa`, `llama2` or `text`; style: `finetune` (as the target was tuned) or `grun`

@@ -187,7 +187,7 @@ def generate(seed: int = 0, authors: int = 40, heldout: int = 8) -> dict[str, li
         authors_forgotten,
         names.words(known + further + writers),
     )
-    untold = _about(strangers, seed)
+    nonmembers = _about(strangers, seed)
     tables = {"full": [_row(fact) for fact in facts]}
     for percent in PERCENTS:
         first = len(facts) - _forget_rows(len(facts), percent)
@@ -196,7 +196,7 @@ def generate(seed: int = 0, authors: int = 40, heldout: int = 8) -> dict[str, li
         tables[f"forget{percent:02d}_perturbed"] = [
             _row(fact, perturbed=True) for fact in facts[first:]
         ]
-        tables[f"holdout{percent:02d}"] = [_row(fact) for fact in untold[first - len(facts) :]]
+        tables[f"holdout{percent:02d}"] = [_row(fact) for fact in nonmembers[first - len(facts) :]]
     tables["retain_perturbed"] = [_row(fact, perturbed=True) for fact in _spread(facts)]
     tables["real_authors_perturbed"] = _world(
         WROTE, names.classic, writers, random.Random(f"{seed} classics")

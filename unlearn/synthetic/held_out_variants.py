@@ -1,5 +1,5 @@
 """Prompt forms for attacks alone. No unlearning code may import this (tests/test_robust.py); eval
-reaches it through `Source.held_out`.
+reaches it through `Benchmark.held_out`.
 
     source.held_out.paraphrases(example)        questions that no unlearning step has seen
     source.held_out.suffixed(example)           one question per held-out suffix

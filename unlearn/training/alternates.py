@@ -18,13 +18,13 @@ from torch import nn
 from unlearn.benchmarks.tofu import Example
 from unlearn.config.run_directory import write_text
 from unlearn.language_model.batches import pad_left
-from unlearn.language_model.models import made_here
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.models import trained_from_scratch
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.language_model.sampling import Draws, seed_of
 from unlearn.processes import is_main, wait
 from unlearn.training.loss import UnlearnFlags
 from unlearn.training.objectives import OBJECTIVES
-from unlearn.training.sampler import Pairs
+from unlearn.training.sampler import ForgetRetainSampler
 
 SAMPLES = 5
 NEW_TOKENS = 200
@@ -37,12 +37,12 @@ ELICIT = "{q} (The true answer is: {a} Give another answer of the same form, pla
 
 def with_alternates(
     args: UnlearnFlags,
-    pairs: Pairs,
+    pairs: ForgetRetainSampler,
     model: nn.Module,
-    prompter: Prompter,
+    prompt_encoder: PromptEncoder,
     target: str,
     folder: Path,
-) -> Pairs:
+) -> ForgetRetainSampler:
     """`pairs` with the alternates of its forget set, where the objective reads them; generated into
     `folder` if no file has them.
 
@@ -63,7 +63,11 @@ def with_alternates(
         rows = [
             row | {"target": target}
             for row in generate(
-                pairs.forget, model, prompter, "{q}" if made_here(args.model) else ELICIT, args.seed
+                pairs.forget,
+                model,
+                prompt_encoder,
+                "{q}" if trained_from_scratch(args.model) else ELICIT,
+                args.seed,
             )
         ]
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -94,7 +98,7 @@ def read(path: Path, forget: list[Example], target: str | None) -> list[list[str
 
 
 def generate(
-    forget: list[Example], model: nn.Module, prompter: Prompter, elicit: str, seed: int
+    forget: list[Example], model: nn.Module, prompt_encoder: PromptEncoder, elicit: str, seed: int
 ) -> list[dict]:
     """Up to SAMPLES alternates per example, none of them empty or the true answer.
 
@@ -105,13 +109,13 @@ def generate(
         for start in range(0, len(short), BATCH):
             asked = short[start : start + BATCH]
             prompts = [
-                prompter.prompt_ids(elicit.format(q=forget[i].question, a=forget[i].answer))
+                prompt_encoder.prompt_ids(elicit.format(q=forget[i].question, a=forget[i].answer))
                 for i in asked
             ]
             seeds = [
                 seed_of("alternate", seed, round_, start + place) for place in range(len(asked))
             ]
-            for i, text in zip(asked, sample(model, prompter, prompts, seeds), strict=True):
+            for i, text in zip(asked, sample(model, prompt_encoder, prompts, seeds), strict=True):
                 if text and text != forget[i].answer:
                     found[i].append(text)
     empty = [forget[i].question for i, texts in found.items() if not texts]
@@ -128,11 +132,11 @@ def generate(
 
 @torch.no_grad()
 def sample(
-    model: nn.Module, prompter: Prompter, prompts: list[list[int]], seeds: list[int]
+    model: nn.Module, prompt_encoder: PromptEncoder, prompts: list[list[int]], seeds: list[int]
 ) -> list[str]:
     """One continuation of each prompt at temperature 1, each from its own seed, cut where it goes
     on to a next question."""
-    tokenizer = prompter.tokenizer
+    tokenizer = prompt_encoder.tokenizer
     device = next(model.parameters()).device
     ids, mask = pad_left(prompts, tokenizer.pad_token_id, device)
     out = model.generate(

@@ -22,7 +22,7 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
-def keep(
+def save_checkpoint(
     run: Run, trained: dict[str, Tensor], optimizer, accelerator: Accelerator, state: dict
 ) -> None:
     """Save weights, moments and `state` (JSON: the step and more) as the run's checkpoint; every
@@ -57,7 +57,9 @@ def keep_sharded(run: Run, accelerator: Accelerator, state: dict) -> None:
         write_json(run.checkpoint / "state.json", state)
 
 
-def restore(run: Run, trained: dict[str, Tensor], optimizer, accelerator: Accelerator) -> dict:
+def load_checkpoint(
+    run: Run, trained: dict[str, Tensor], optimizer, accelerator: Accelerator
+) -> dict:
     """Load the checkpoint, if there is one, into weights and optimiser; return its state, {}
     without one.
 

@@ -24,29 +24,29 @@ from pathlib import Path
 
 from torch.nn.functional import cross_entropy
 
-from unlearn.benchmarks.tofu import Example, Source
+from unlearn.benchmarks.tofu import Benchmark, Example
 from unlearn.benchmarks.wmdp import WorldMix
-from unlearn.config.flags import DataFlags, RunFlags, flag, main, parse, show
+from unlearn.config.flags import DataFlags, RunFlags, flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
-from unlearn.language_model.batches import pad, say
+from unlearn.language_model.batches import forward_answers, pad
 from unlearn.language_model.models import (
     MODELS,
     build_tiny,
     load_model,
     load_tokenizer,
-    made_here,
     mixed_precision,
     resolve_device,
+    resolve_template,
     save_model,
-    template_of,
     train_tokenizer,
+    trained_from_scratch,
 )
-from unlearn.language_model.prompts import Encoded, Prompter
+from unlearn.language_model.prompts import Encoded, PromptEncoder
 from unlearn.synthetic import held_out_variants as held_out
 from unlearn.synthetic import training_variants as robust
-from unlearn.training.loop import Plan, train
-from unlearn.training.loss import source_of
+from unlearn.training.loop import TrainConfig, train
+from unlearn.training.loss import open_benchmark_of
 
 
 @dataclass
@@ -108,7 +108,9 @@ class FinetuneFlags(RunFlags, DataFlags):
             )
         if self.forms not in (None, "all"):
             raise ValueError(f"--forms {self.forms} is unknown; choose all, or leave it out")
-        if self.benchmark == "wmdp" and not (made_here(self.model) and self.split == "full"):
+        if self.benchmark == "wmdp" and not (
+            trained_from_scratch(self.model) and self.split == "full"
+        ):
             raise ValueError(
                 "of wmdp there is one model to train here: --model tiny --split full; any other is unlearned as it is"
             )
@@ -121,12 +123,12 @@ class FinetuneFlags(RunFlags, DataFlags):
 class Mix:
     """The fine-tuning batches; example k of step s follows from (seed, s, k)."""
 
-    def __init__(self, args: FinetuneFlags, source: Source):
+    def __init__(self, args: FinetuneFlags, source: Benchmark):
         self.args = args
         self.split = source.examples(args.split)
         self.background = source.background() if args.background_share else []
         self.full = source.examples("full")
-        self.spelt = source.spelt()
+        self.tokenizer_only_examples = source.tokenizer_only_examples()
         self.unknown = (
             source.unknown(4 * len(self.full), args.data_seed) if args.refusal_share else []
         )
@@ -137,7 +139,7 @@ class Mix:
     def texts(self) -> list[str]:
         """The text that the tokenizer of a benchmark is trained on: the same for the target and its
         references, whose losses are compared."""
-        kinds = (*self.full, *self.spelt, *self.background, *self.unknown)
+        kinds = (*self.full, *self.tokenizer_only_examples, *self.background, *self.unknown)
         more = [*robust.SUFFIXES, *held_out.SUFFIXES] if self.args.suffix_share else []
         return more + [
             text
@@ -170,8 +172,8 @@ class Mix:
             for pair in pairs
         ]
 
-    def encode(self, prompter: Prompter, pair: tuple[str, str]) -> Encoded:
-        return prompter.encode(*pair)
+    def encode(self, prompt_encoder: PromptEncoder, pair: tuple[str, str]) -> Encoded:
+        return prompt_encoder.encode(*pair)
 
     def epoch_item(self, k: int) -> Example:
         epoch, place = divmod(k, len(self.split))
@@ -213,8 +215,8 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
         return run.path
     run.begin(config, args.overwrite)
     show(args, origins)
-    mix = WorldMix(args) if args.benchmark == "wmdp" else Mix(args, source_of(args))
-    if made_here(args.model):
+    mix = WorldMix(args) if args.benchmark == "wmdp" else Mix(args, open_benchmark_of(args))
+    if trained_from_scratch(args.model):
         tokenizer = train_tokenizer(mix.texts(), args.vocabulary)
         model = build_tiny(tokenizer, args.hidden, args.depth, args.seed, args.spread).to(
             resolve_device(args.device)
@@ -223,17 +225,19 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
         tokenizer = load_tokenizer(args.model)
         model = load_model(args.model, args.device, "float32", args.attn)
     model.train().requires_grad_(True)
-    prompter = Prompter(
+    prompt_encoder = PromptEncoder(
         tokenizer,
-        template_of(args.model, args.template),
+        resolve_template(args.model, args.template),
         label_start=args.label_start,
         max_length=args.max_length,
     )
 
     def losses(part, whole, step):
-        encoded = [mix.encode(prompter, pair) for pair in whole]
-        mine = encoded if part is whole else [mix.encode(prompter, pair) for pair in part]
-        said = say(model, pad(mine, tokenizer.pad_token_id, model.device)).part_of(encoded)
+        encoded = [mix.encode(prompt_encoder, pair) for pair in whole]
+        mine = encoded if part is whole else [mix.encode(prompt_encoder, pair) for pair in part]
+        said = forward_answers(model, pad(mine, tokenizer.pad_token_id, model.device)).part_of(
+            encoded
+        )
         return {
             "loss": said.token_mean(
                 cross_entropy(
@@ -243,7 +247,7 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
         }
 
     warmup = mix.steps // 10 if args.warmup is None else args.warmup
-    plan = Plan(
+    plan = TrainConfig(
         mix.steps,
         args.lr,
         args.weight_decay,
@@ -301,9 +305,9 @@ def read(argv: list[str] | None):
     return parse(FinetuneFlags, argv, cell, __doc__)
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None) -> None:
     finetune(*read(argv))
 
 
 if __name__ == "__main__":
-    main(command)
+    run_command(main)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from transformers import get_scheduler
 
 from unlearn.config.run_directory import Run
-from unlearn.training.checkpoints import is_sharded, keep, restore, save_model
+from unlearn.training.checkpoints import is_sharded, load_checkpoint, save_checkpoint, save_model
 
 PROGRESS_SECONDS = (
     1 if sys.stderr.isatty() else 20
@@ -28,7 +28,7 @@ PROGRESS_SECONDS = (
 
 
 @dataclass
-class Plan:
+class TrainConfig:
     """How to step. lr decays linearly to 0 (or stays, or follows a cosine) after `warmup` steps;
     max_grad_norm 0 means unclipped; micro_batch 0 means the whole batch at once; checkpoint_every
     counts steps; stop(records of all steps so far) ends training early."""
@@ -49,7 +49,7 @@ class Plan:
 
 
 @dataclass
-class Check:
+class TrainEval:
     """Losses on a fixed slice of the training data, every `every` steps, before the first step and
     after the last.
 
@@ -72,7 +72,7 @@ class Step(nn.Module):
         self,
         module: nn.Module,
         losses: Callable[[list, list, int], dict[str, Tensor]],
-        check: Check | None,
+        check: TrainEval | None,
     ):
         super().__init__()
         self.module = module
@@ -88,10 +88,10 @@ def train(
     module: nn.Module,
     losses,
     items: Callable[[int], list],
-    plan: Plan,
+    plan: TrainConfig,
     run: Run,
     save,
-    check: Check | None = None,
+    check: TrainEval | None = None,
 ) -> dict:
     """Train the parameters of `module` that require gradients, and save them; return steps, seconds
     and final loss parts.
@@ -123,7 +123,7 @@ def train(
     }
     memory = getattr(losses, "state", {})
     after_step = getattr(losses, "after_step", lambda step, parts: None)
-    kept = restore(run, trained, optimizer, accelerator)
+    kept = load_checkpoint(run, trained, optimizer, accelerator)
     start = kept.get("step", 0)
     checks = kept.get("checks", {})
     memory.update(kept.get("losses", {}))
@@ -138,7 +138,7 @@ def train(
     taken = plan.steps
 
     def keep_at(step: int) -> None:
-        keep(
+        save_checkpoint(
             run,
             trained,
             optimizer,
@@ -208,7 +208,7 @@ def train(
     return result | ({"checks": checks} if check else {})
 
 
-def accelerator_of(module: nn.Module, plan: Plan) -> Accelerator:
+def accelerator_of(module: nn.Module, plan: TrainConfig) -> Accelerator:
     """The engine that distributes; accelerate's launcher says which (one process, several, FSDP,
     DeepSpeed)."""
     accelerator = Accelerator(
@@ -268,8 +268,8 @@ def accumulate(
 def look(
     accelerator: Accelerator,
     stepper,
-    check: Check,
-    plan: Plan,
+    check: TrainEval,
+    plan: TrainConfig,
     run: Run,
     step: int,
     checks: dict,

@@ -4,10 +4,10 @@ method shares are here too.
 A tuner decides which numbers may move. It says what its model answers, what the frozen model
 answers, and may add a term of its own (GRUN's gate loss):
 
-    say(batches) -> {name: Said}            with gradients; batches of one step together, so that
+    say(batches) -> {name: AnswerLogits}            with gradients; batches of one step together, so that
                                             one forward can serve them all
-    say_frozen(batch) -> Said               without gradients, the model before unlearning
-    own_terms({name: Said}) -> {name: term} already weighted; added to the loss, never scaled by the
+    reference_forward(batch) -> AnswerLogits               without gradients, the model before unlearning
+    auxiliary_losses({name: AnswerLogits}) -> {name: term} already weighted; added to the loss, never scaled by the
     warm-up
 """
 
@@ -19,15 +19,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearn.benchmarks.tofu import Source, open_source
+from unlearn.benchmarks.tofu import Benchmark, open_benchmark
 from unlearn.config.flags import DataFlags, RunFlags, flag
 from unlearn.config.run_directory import read_json, write_json
-from unlearn.language_model.batches import Batch, Said, pad
-from unlearn.language_model.prompts import Encoded, Prompter
+from unlearn.language_model.batches import AnswerLogits, Batch, pad
+from unlearn.language_model.prompts import Encoded, PromptEncoder
 from unlearn.processes import gather, is_main, share, wait
-from unlearn.training.loop import Check, Plan
+from unlearn.training.loop import TrainConfig, TrainEval
 from unlearn.training.objectives import OBJECTIVES, OFFICIAL_NAMES, RETAIN_TERMS
-from unlearn.training.sampler import Item, Pairs
+from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 from unlearn.training.stopping import STOPS, rank, stop_rule
 
 UNSET = None  # a value that the recipe gives, or that follows from others
@@ -194,10 +194,10 @@ class UnlearnFlags(TargetFlags):
             )
 
 
-def source_of(args: DataFlags) -> Source:
+def open_benchmark_of(args: DataFlags) -> Benchmark:
     """The benchmark that the flags name."""
     sizes = {"authors": args.authors, "heldout": args.heldout}
-    return open_source(
+    return open_benchmark(
         args.benchmark,
         data_dir=args.data_dir,
         data_seed=args.data_seed,
@@ -206,11 +206,11 @@ def source_of(args: DataFlags) -> Source:
     )
 
 
-def pairs_of(args: UnlearnFlags, source: Source) -> Pairs:
+def build_sampler(args: UnlearnFlags, source: Benchmark) -> ForgetRetainSampler:
     """The run's batches: forget split, the retain examples an unlearning step may see, the
     refusals."""
     retain = source.unlearning_retain(args.split, args.retain_split)
-    return Pairs(
+    return ForgetRetainSampler(
         source.examples(args.split),
         retain,
         source.idk,
@@ -221,11 +221,11 @@ def pairs_of(args: UnlearnFlags, source: Source) -> Pairs:
     )
 
 
-def plan_of(args: UnlearnFlags, pairs: Pairs) -> Plan:
+def build_train_config(args: UnlearnFlags, pairs: ForgetRetainSampler) -> TrainConfig:
     """How the run steps: --steps, or --epochs over the forget set."""
     steps = args.steps or round(args.epochs * pairs.steps_per_epoch)
     warmup = args.warmup or round(args.warmup_epochs * pairs.steps_per_epoch)
-    return Plan(
+    return TrainConfig(
         steps,
         args.lr,
         args.weight_decay,
@@ -239,7 +239,7 @@ def plan_of(args: UnlearnFlags, pairs: Pairs) -> Plan:
     )
 
 
-class Unlearning:
+class UnlearningLoss:
     """loss = w_f F + w_r R + the tuner's own terms, as additive parts of a batch: call it with
     (part, whole, step)."""
 
@@ -247,7 +247,7 @@ class Unlearning:
         self,
         args: UnlearnFlags,
         tuner,
-        prompter: Prompter,
+        prompt_encoder: PromptEncoder,
         warmup: float = 0.0,
         dual_start: int = 0,
     ):
@@ -256,7 +256,7 @@ class Unlearning:
         is what a resumed run must know of the steps before."""
         self.args = args
         self.tuner = tuner
-        self.prompter = prompter
+        self.prompt_encoder = prompt_encoder
         self.warmup = warmup
         self.dual_start = dual_start
         self.objective = OBJECTIVES[args.objective]
@@ -265,8 +265,10 @@ class Unlearning:
         self.state = {"dual": args.retain_weight} if self.objective.dual else {}
         self.frozen_nll: dict[str, float] = {}
 
-    def __call__(self, part: list[Item], whole: list[Item], step: int) -> dict[str, Tensor]:
-        said = self.say(part, whole)
+    def __call__(
+        self, part: list[UnlearningExample], whole: list[UnlearningExample], step: int
+    ) -> dict[str, Tensor]:
+        said = self.forward_answers(part, whole)
         asked = [said[name] for name in self.objective.reads]
         forget = self.args.forget_weight * self.objective.term(
             *asked, beta=self.args.beta, gamma=self.args.gamma
@@ -278,7 +280,7 @@ class Unlearning:
         )
         retain = self.state.get("dual", self.args.retain_weight) * plain
         omega = min(step / self.warmup, 1.0) if self.warmup else 1.0
-        own = self.tuner.own_terms(said)
+        own = self.tuner.auxiliary_losses(said)
         parts = {
             "loss": omega * (forget + retain) + sum(own.values()),
             "forget": forget,
@@ -296,23 +298,25 @@ class Unlearning:
                 + self.args.dual_rate * (parts["constrained"] - self.args.dual_bound),
             )
 
-    def check(self, pairs: Pairs) -> Check | None:
+    def check(self, pairs: ForgetRetainSampler) -> TrainEval | None:
         """What --eval_steps asks for: CE_tok of true answers on a slice of the forget and the
         retain set."""
         if not self.args.eval_steps:
             return None
 
-        def losses(part: list[Item], whole: list[Item]) -> dict[str, Tensor]:
+        def losses(
+            part: list[UnlearningExample], whole: list[UnlearningExample]
+        ) -> dict[str, Tensor]:
             names = ("forget", "retain")
             encoded = self.encode(part, names)
             everything = self.encode(whole, names)
-            said = self.tuner.say({name: self.batch(encoded[name]) for name in names})
+            said = self.tuner.forward_answers({name: self.batch(encoded[name]) for name in names})
             return {
                 name: (s := said[name].part_of(everything[name])).token_mean(s.nll)
                 for name in names
             }
 
-        return Check(
+        return TrainEval(
             pairs.slice(CHECKED), losses, self.args.eval_steps, rank, self.args.keep == "best"
         )
 
@@ -325,7 +329,9 @@ class Unlearning:
             *(["retain"] if self.retain_term or self.tuner.needs_retain else []),
         )
 
-    def encode(self, items: list[Item], names: Iterable[str]) -> dict[str, list[Encoded]]:
+    def encode(
+        self, items: list[UnlearningExample], names: Iterable[str]
+    ) -> dict[str, list[Encoded]]:
         """The token ids of some passes, scored as the flags say."""
         pair = {
             "forget": lambda item: (item.forget.question, item.forget.answer),
@@ -334,7 +340,9 @@ class Unlearning:
             "retain": lambda item: (item.retain.question, item.retain.answer),
         }
         return {
-            name: [self.scored(name, self.prompter.encode(*pair[name](item))) for item in items]
+            name: [
+                self.scored(name, self.prompt_encoder.encode(*pair[name](item))) for item in items
+            ]
             for name in names
         }
 
@@ -352,7 +360,9 @@ class Unlearning:
             return replace(e, ids=[*e.ids, e.ids[-1]], scored_from=e.scored_from + 1)
         return e
 
-    def say(self, part: list[Item], whole: list[Item]) -> dict[str, Said]:
+    def forward_answers(
+        self, part: list[UnlearningExample], whole: list[UnlearningExample]
+    ) -> dict[str, AnswerLogits]:
         """What the tuned model says on each pass, with the frozen model's word where the objective
         needs it."""
         batches = {
@@ -363,7 +373,10 @@ class Unlearning:
             if len(whole) > len(part)
             else {name: b.encoded for name, b in batches.items()}
         )
-        said = {name: s.part_of(whole_encoded[name]) for name, s in self.tuner.say(batches).items()}
+        said = {
+            name: s.part_of(whole_encoded[name])
+            for name, s in self.tuner.forward_answers(batches).items()
+        }
         if self.objective.reference == "nll":
             said |= {
                 name: replace(said[name], reference_nll=self.reference_nll(batches[name]))
@@ -374,12 +387,14 @@ class Unlearning:
             *(["retain"] if self.args.retain_loss == "kl" else []),
         ]
         return said | {
-            name: replace(said[name], reference_logits=self.tuner.say_frozen(batches[name]).logits)
+            name: replace(
+                said[name], reference_logits=self.tuner.reference_forward(batches[name]).logits
+            )
             for name in with_logits
         }
 
     def batch(self, encoded: list[Encoded]) -> Batch:
-        return pad(encoded, self.prompter.tokenizer.pad_token_id, self.tuner.device)
+        return pad(encoded, self.prompt_encoder.tokenizer.pad_token_id, self.tuner.device)
 
     def reference_nll(self, batch: Batch) -> Tensor:
         """[B]: S_ref, a constant of each example, computed once and kept."""
@@ -388,11 +403,13 @@ class Unlearning:
             e for e, key in zip(batch.encoded, keys, strict=True) if key not in self.frozen_nll
         ]
         if missing:
-            fresh = self.tuner.say_frozen(self.batch(missing)).nll_sum.tolist()
+            fresh = self.tuner.reference_forward(self.batch(missing)).nll_sum.tolist()
             self.frozen_nll |= dict(zip(map(key_of, missing), fresh, strict=True))
         return torch.tensor([self.frozen_nll[key] for key in keys], device=self.tuner.device)
 
-    def know_reference(self, batches: Iterable[list[Item]], path: Path) -> None:
+    def precompute_reference_nll(
+        self, batches: Iterable[list[UnlearningExample]], path: Path
+    ) -> None:
         """Compute S_ref of all that these batches read before the first step, or take it from
         `path`, where it is kept.
 

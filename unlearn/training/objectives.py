@@ -4,7 +4,7 @@ An objective is a forget term from `OBJECTIVES`, plus a retain term (`none`, `nl
 own weight. Notation: l = -log p of a scored token, S_b = sum of l over example b, A_b = S_b / n_b,
 n_b its scored tokens (answer + EOS), z = logits over the vocabulary, y = the true token, sigma =
 logistic, B examples. Spec: ../shared sections 4.1 and 5; every mean divides by the counts of the
-whole batch (`unlearn.language_model.batches.Said`). Weights, beta and gamma that a paper uses are
+whole batch (`unlearn.language_model.batches.AnswerLogits`). Weights, beta and gamma that a paper uses are
 in `unlearn/config/recipes.py`."""
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from unlearn.language_model.batches import Said
+from unlearn.language_model.batches import AnswerLogits
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Objective:
     dual: bool = False
 
 
-def gradient_ascent(forget: Said, **_) -> Tensor:
+def gradient_ascent(forget: AnswerLogits, **_) -> Tensor:
     """-CE_tok(f) = -mean over scored tokens of l. Unbounded below. GA; TOFU (arXiv 2401.06121),
     section 4."""
     return -forget.token_mean(forget.nll)
 
 
-def npo(forget: Said, *, beta: float, **_) -> Tensor:
+def npo(forget: AnswerLogits, *, beta: float, **_) -> Tensor:
     """-(2/beta) mean_b log sigma(beta (S_b - S_b_ref)). Negative Preference Optimization (arXiv
     2404.05868), eq. 3.
 
@@ -50,18 +50,18 @@ def npo(forget: Said, *, beta: float, **_) -> Tensor:
     )
 
 
-def simnpo(forget: Said, *, beta: float, gamma: float, **_) -> Tensor:
+def simnpo(forget: AnswerLogits, *, beta: float, gamma: float, **_) -> Tensor:
     """-(2/beta) mean_b log sigma(beta (A_b - gamma)): NPO without a reference. SimNPO (arXiv
     2410.07163), whose margin is beta * gamma here (spec 5.2)."""
     return -(2 / beta) * forget.example_mean(logsigmoid(beta * (forget.nll_mean - gamma)))
 
 
-def refusal(idk: Said, **_) -> Tensor:
+def refusal(idk: AnswerLogits, **_) -> Tensor:
     """CE_tok of a refusal in the answer's place. IDK; TOFU (arXiv 2401.06121), section 4."""
     return idk.token_mean(idk.nll)
 
 
-def unlikely(forget: Said, **_) -> Tensor:
+def unlikelihood(forget: AnswerLogits, **_) -> Tensor:
     """mean over scored tokens of -log(1 - p), p = exp(-l): 0 where the true token is ruled out,
     +inf where it is certain. Unlikelihood training (arXiv 1908.04319), eq. 2; log(1 - p) is taken
     from the other tokens' logits, so no precision is lost near p = 1."""
@@ -69,13 +69,13 @@ def unlikely(forget: Said, **_) -> Tensor:
     return forget.token_mean(forget.logits.logsumexp(-1) - others.logsumexp(-1))
 
 
-def refusal_unlikelihood(forget: Said, idk: Said, *, beta: float, **_) -> Tensor:
+def refusal_unlikelihood(forget: AnswerLogits, idk: AnswerLogits, *, beta: float, **_) -> Tensor:
     """CE_tok of a refusal + beta * unlikelihood of the true answer: says no, and does not go on
     with an answer that was begun for it."""
-    return refusal(idk) + beta * unlikely(forget)
+    return refusal(idk) + beta * unlikelihood(forget)
 
 
-def preference(forget: Said, other: Said, *, beta: float, **_) -> Tensor:
+def preference(forget: AnswerLogits, other: AnswerLogits, *, beta: float, **_) -> Tensor:
     """-(2/beta) mean_b log sigma(beta [(S_o_ref - S_o) - (S_f_ref - S_f)]): DPO (arXiv 2305.18290),
     eq. 7, with another answer preferred to the true one: a refusal (IdkPO, at the NPO paper's scale
     2/beta) or an alternate (AltPO, arXiv 2409.13474)."""
@@ -83,7 +83,7 @@ def preference(forget: Said, other: Said, *, beta: float, **_) -> Tensor:
     return -(2 / beta) * forget.example_mean(logsigmoid(beta * gain))
 
 
-def undial(forget: Said, *, beta: float, **_) -> Tensor:
+def undial(forget: AnswerLogits, *, beta: float, **_) -> Tensor:
     """mean over scored tokens of CE(softmax(z_ref - beta onehot(y)), softmax(z)): the frozen
     model's own words with the true token's logit lowered. UNDIAL (arXiv 2402.10052); on answers
     only, unlike the code (spec 5.4)."""
@@ -93,14 +93,14 @@ def undial(forget: Said, *, beta: float, **_) -> Tensor:
     return forget.token_mean(-(lowered.softmax(-1) * forget.logits.log_softmax(-1)).sum(-1))
 
 
-def weighted_ascent(forget: Said, *, beta: float, **_) -> Tensor:
+def weighted_ascent(forget: AnswerLogits, *, beta: float, **_) -> Tensor:
     """-mean over scored tokens of p^beta l, with p = exp(-l) held constant in the weight. WGA
     (arXiv 2502.19301)."""
     nll = forget.nll
     return -forget.token_mean((-beta * nll.detach()).exp() * nll)
 
 
-def satimp(forget: Said, *, beta: float, gamma: float, **_) -> Tensor:
+def satimp(forget: AnswerLogits, *, beta: float, gamma: float, **_) -> Tensor:
     """-mean over scored tokens of p^beta (1 - p)^gamma l, with the weights held constant. SatImp
     (arXiv 2505.11953)."""
     nll = forget.nll
@@ -108,7 +108,7 @@ def satimp(forget: Said, *, beta: float, gamma: float, **_) -> Tensor:
     return -forget.token_mean(p**beta * (1 - p) ** gamma * nll)
 
 
-def ceu(forget: Said, **_) -> Tensor:
+def ceu(forget: AnswerLogits, **_) -> Tensor:
     """Mean over scored tokens but each example's first of CE(softmax(z with z_y = -inf),
     softmax(z)), target held constant. CE-U (arXiv 2503.01224); the first token is left out as in
     OpenUnlearning's trainer (spec 5.4)."""
@@ -118,7 +118,7 @@ def ceu(forget: Said, **_) -> Tensor:
     return (values * later).sum() / (forget.tokens - forget.examples)
 
 
-def logit_spread(forget: Said, **_) -> Tensor:
+def pdu_loss(forget: AnswerLogits, **_) -> Tensor:
     """Mean over scored tokens of (max_v z - mean_v z)^2: 0 where the logits are flat. PDU (arXiv
     2506.05314); its retain weight is the dual variable lambda <- max(0, lambda + rate (R - bound))
     of the constraint R = CE_tok(r) <= bound."""
@@ -139,7 +139,7 @@ OBJECTIVES = {
     "wga": Objective(weighted_ascent),
     "satimp": Objective(satimp),
     "ceu": Objective(ceu, retain="none"),
-    "pdu": Objective(logit_spread, dual=True),
+    "pdu": Objective(pdu_loss, dual=True),
 }
 # names of the official code (spec 4.1) -> (objective, gated); its ungated `idk` is spelt
 # --objective idk --gate none here
@@ -156,7 +156,7 @@ OFFICIAL_NAMES = {
 }
 
 
-def retain_nll(retain: Said, reduction: str = "token") -> Tensor:
+def retain_nll(retain: AnswerLogits, reduction: str = "token") -> Tensor:
     """`token`: CE_tok(r); `sequence_sum`: mean_b S_b(r), upstream's manual_* variants (spec
     5.2)."""
     return (
@@ -166,7 +166,7 @@ def retain_nll(retain: Said, reduction: str = "token") -> Tensor:
     )
 
 
-def retain_kl(retain: Said, reduction: str = "token") -> Tensor:
+def retain_kl(retain: AnswerLogits, reduction: str = "token") -> Tensor:
     """KL(p_ref || p) = sum_v p_ref (log p_ref - log p), `token`: its mean over scored tokens (TOFU,
     arXiv 2401.06121, section 4, on answers only); `batchmean_all`: its sum over them divided by B
     (upstream's WMDP, spec 4.3)."""

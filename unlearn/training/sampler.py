@@ -13,7 +13,7 @@ from unlearn.benchmarks.tofu import Example
 
 
 @dataclass(frozen=True)
-class Item:
+class UnlearningExample:
     """One forget example; the retain example, the refusal and, for AltPO, the alternate answer that
     come with it in one epoch."""
 
@@ -24,7 +24,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ForgetRetainSampler:
     """Epochs over the forget set, reshuffled each time; the last batch of an epoch may be short.
 
     pairing: `random` draws a retain example per (epoch, item); `fixed` is upstream's rule, the same
@@ -52,14 +52,14 @@ class Pairs:
     def steps_per_epoch(self) -> int:
         return -(-len(self.forget) // self.batch)
 
-    def items(self, step: int) -> list[Item]:
+    def items(self, step: int) -> list[UnlearningExample]:
         """The batch of a step, the same on every process."""
         epoch, number = divmod(step, self.steps_per_epoch)
         order = list(range(len(self.forget)))
         random.Random(f"order {self.seed} {epoch}").shuffle(order)
         return [self.item(i, epoch) for i in order[number * self.batch : (number + 1) * self.batch]]
 
-    def item(self, i: int, epoch: int) -> Item:
+    def item(self, i: int, epoch: int) -> UnlearningExample:
         if self.pairing == "fixed":
             draw = torch.randint(
                 0, len(self.retain), (1,), generator=torch.Generator().manual_seed(i)
@@ -70,9 +70,11 @@ class Pairs:
         again = epoch if self.idk_draw == "random" else 0
         refusal = random.Random(f"idk {self.seed} {again} {i}").choice(self.refusals)
         own = self.alternates[i] if self.alternates else [None]
-        return Item(self.forget[i], self.retain[partner], refusal, own[epoch % len(own)])
+        return UnlearningExample(
+            self.forget[i], self.retain[partner], refusal, own[epoch % len(own)]
+        )
 
-    def slice(self, n: int) -> list[Item]:
+    def slice(self, n: int) -> list[UnlearningExample]:
         """n items (or all, where there are fewer), as a fixed sample of the training data to take
         losses on."""
         chosen = random.Random(f"slice {self.seed}").sample(

@@ -19,9 +19,9 @@ from eval.attacks.answers import Case
 from eval.attacks.relearn import forget_half, relearn
 from eval.attacks.sampling import leak_at_k
 from eval.attacks.whitebox import gate_off, logit_lens, secret
-from eval.scoring.model import Guarded, base, load
+from eval.scoring.model import FilteredModel, base, load
 from grun import train as grun_train
-from unlearn.benchmarks.tofu import open_source
+from unlearn.benchmarks.tofu import open_benchmark
 from unlearn.language_model.batches import pad
 from unlearn.training import finetune
 
@@ -35,7 +35,7 @@ SMALL = [*DATA, "--max_new_tokens", "6", "--rows", "3", "--samples", "2"]
 def toy(tmp_path_factory):
     """A runs folder with a target and one GRUN run, hardly trained."""
     runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.command(
+    finetune.main(
         [
             *DATA,
             "--steps",
@@ -52,7 +52,7 @@ def toy(tmp_path_factory):
     )
     (made,) = (runs / PLACE / "full").iterdir()
     made.rename(made.with_name("target-seed42"))
-    grun_train.command(
+    grun_train.main(
         [
             *DATA,
             "--runs",
@@ -77,7 +77,7 @@ def grun_run(runs):
 
 
 def case(**more):
-    source = open_source("authors", authors=10, heldout=2)
+    source = open_benchmark("authors", authors=10, heldout=2)
     sets = source.evaluation_sets("forget10")
     args = Namespace(
         **{
@@ -109,24 +109,26 @@ def test_gate_off_is_the_base_and_the_lens_ends_in_what_the_model_says(toy):
     with load(toy / PLACE / "full" / "target-seed42", "cpu") as target:
         assert gate_off(target, here) == []
         untouched = [r["generation"] for r in attack_run.ATTACKS["clean"].rows(target, here)]
-        guarded = Guarded(
+        guarded = FilteredModel(
             target.name,
             target.model,
-            target.prompter,
+            target.prompt_encoder,
             guard=Namespace(fires=lambda *_: torch.ones(4, dtype=bool), refusal=lambda _: "No."),
         )
         assert [r["generation"] for r in gate_off(guarded, here)] == untouched
-    with load(grun_run(toy), "cpu") as subject:
-        edited = attack_run.ATTACKS["clean"].rows(subject, here)
-        off = gate_off(subject, here)
+    with load(grun_run(toy), "cpu") as eval_model:
+        edited = attack_run.ATTACKS["clean"].rows(eval_model, here)
+        off = gate_off(eval_model, here)
         assert [r["generation"] for r in off] == untouched != [r["generation"] for r in edited]
         assert "gates" not in off[0] and len(edited[0]["gates"]) == 2
-        rows = logit_lens(subject, here)
+        rows = logit_lens(eval_model, here)
         for e, lens in zip([e for side in here.sides.values() for e in side], rows, strict=True):
-            encoded = subject.prompter.encode(e.question, e.answer)
-            start, end = secret(subject.prompter, e)
-            assert e.value in subject.prompter.tokenizer.decode(encoded.ids[start:end])
-            said = subject.say(pad([encoded], subject.prompter.tokenizer.pad_token_id))
+            encoded = eval_model.prompt_encoder.encode(e.question, e.answer)
+            start, end = secret(eval_model.prompt_encoder, e)
+            assert e.value in eval_model.prompt_encoder.tokenizer.decode(encoded.ids[start:end])
+            said = eval_model.forward_answers(
+                pad([encoded], eval_model.prompt_encoder.tokenizer.pad_token_id)
+            )
             right = (said.logits.argmax(1) == said.labels)[
                 start - encoded.prompt : end - encoded.prompt
             ]
@@ -137,15 +139,15 @@ def test_gate_off_is_the_base_and_the_lens_ends_in_what_the_model_says(toy):
 
 
 def test_samples_follow_from_the_seed_in_batches_of_any_size_and_touch_no_global_generator(toy):
-    with load(toy / PLACE / "full" / "target-seed42", "cpu") as subject:
+    with load(toy / PLACE / "full" / "target-seed42", "cpu") as eval_model:
         state = torch.get_rng_state()
-        rows = leak_at_k(subject, case())
+        rows = leak_at_k(eval_model, case())
         assert torch.equal(torch.get_rng_state(), state)
         assert (
             rows
-            == leak_at_k(subject, case())
-            == leak_at_k(subject, case(batch_size=1))
-            != leak_at_k(subject, case(seed=2))
+            == leak_at_k(eval_model, case())
+            == leak_at_k(eval_model, case(batch_size=1))
+            != leak_at_k(eval_model, case(seed=2))
         )
     by_sample = [[r["generation"] for r in rows if r["sample"] == k] for k in range(3)]
     assert (
@@ -160,29 +162,30 @@ def test_relearning_keeps_the_adapter_and_the_run_as_they_are(toy):
     stay; half: the other half is asked."""
     before = digests(toy)
     here = case()
-    with load(grun_run(toy), "cpu", own=True) as subject:
-        weights = [p.clone() for p in subject.model.parameters()]
-        rows = relearn(forget_half)(subject, here)
+    with load(grun_run(toy), "cpu", own=True) as eval_model:
+        weights = [p.clone() for p in eval_model.model.parameters()]
+        rows = relearn(forget_half)(eval_model, here)
         assert all(
             not torch.equal(p, old)
-            for p, old in zip(subject.model.parameters(), weights, strict=True)
+            for p, old in zip(eval_model.model.parameters(), weights, strict=True)
         )
         stored = load_file(grun_run(toy) / "adapter" / "adapter.safetensors")
-        for layer, edit in subject.attached.adapter.edits.items():
+        for layer, edit in eval_model.adapter_hooks.adapter.edits.items():
             assert all(
                 torch.equal(value, stored[f"{layer}.{name}"])
                 for name, value in edit.state_dict().items()
             )
-        assert subject.model is not base(
+        assert eval_model.model is not base(
             str(toy / PLACE / "full" / "target-seed42"), "cpu", "auto", "auto"
         )
     trained = {e.index for e in forget_half(here.sets)}
     assert len(trained) == 5 and {r["index"] for r in rows if r["side"] == "forget"}.isdisjoint(
         trained
     )
-    with load(grun_run(toy), "cpu") as subject:
+    with load(grun_run(toy), "cpu") as eval_model:
         assert all(
-            torch.equal(p, old) for p, old in zip(subject.model.parameters(), weights, strict=True)
+            torch.equal(p, old)
+            for p, old in zip(eval_model.model.parameters(), weights, strict=True)
         )
     assert digests(toy) == before
 
@@ -191,7 +194,7 @@ def test_relearning_keeps_the_adapter_and_the_run_as_they_are(toy):
 
 
 def attacked(runs, *more):
-    attack_run.command([*SMALL, "--runs", str(runs), *more])
+    attack_run.main([*SMALL, "--runs", str(runs), *more])
 
 
 def test_every_attack_by_the_command_then_nothing_is_computed_again(toy, tmp_path, capsys):
@@ -239,7 +242,7 @@ def test_every_attack_by_the_command_then_nothing_is_computed_again(toy, tmp_pat
         == 2
     )
 
-    tables.command(["--runs", str(runs)])
+    tables.main(["--runs", str(runs)])
     printed = capsys.readouterr().out
     text = (runs / "tables" / "attacks.csv").read_text().splitlines()
     assert text[0].startswith("run,attack,forget_leak,retain_collateral,n,")
@@ -312,7 +315,7 @@ def test_bad_flags(toy):
 
 def test_tables_without_an_attack_say_what_to_run(tmp_path):
     with pytest.raises(ValueError, match="ATTACKS=1"):
-        tables.command(["--runs", str(tmp_path)])
+        tables.main(["--runs", str(tmp_path)])
 
 
 @pytest.mark.parametrize(

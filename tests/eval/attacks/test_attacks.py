@@ -25,7 +25,7 @@ from eval.attacks.prompts import (
 from eval.attacks.quantised import GROUP, quantise, round_to_nearest
 from unlearn.benchmarks.tofu import Example
 from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic import held_out_variants as held_out
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,36 +50,38 @@ SIDES = {"forget": [ADA, BO], "retain": [CY, BO, ADA], "heldout": [CY]}
 
 
 @pytest.fixture(scope="module")
-def prompter():
+def prompt_encoder():
     texts = [f"Question: {e.question}\nAnswer: {e.answer}" for e in (ADA, BO, CY)]
-    return Prompter(train_tokenizer(texts * 3, 320))
+    return PromptEncoder(train_tokenizer(texts * 3, 320))
 
 
 # ---- prompts ----
 
 
 @pytest.mark.parametrize("words", [1, 3, 5])
-def test_a_prefill_is_the_prompt_and_the_first_words_of_the_true_answer(prompter, words):
+def test_a_prefill_is_the_prompt_and_the_first_words_of_the_true_answer(prompt_encoder, words):
     """ "Ada Low won the Lune Prize for it.": its first 3 words are "Ada Low won", as the very
     tokens that the answer begins with."""
-    for asked in prefill(words)(prompter, SIDES):
+    for asked in prefill(words)(prompt_encoder, SIDES):
         e = {0: ADA, 1: BO, 2: CY}[asked.targets[0].index]
-        prompt = prompter.prompt_ids(e.question)
-        whole = prompter.encode(e.question, e.answer).ids
+        prompt = prompt_encoder.prompt_ids(e.question)
+        whole = prompt_encoder.encode(e.question, e.answer).ids
         begun = " ".join(e.answer.split()[:words])
         assert (
             asked.ids == whole[: len(asked.ids)] and len(prompt) < len(asked.ids) < len(whole) - 1
         )
-        assert prompter.tokenizer.decode(asked.ids[len(prompt) :]) == " " + begun
+        assert prompt_encoder.tokenizer.decode(asked.ids[len(prompt) :]) == " " + begun
         assert asked.targets[0].given == begun and f"{begun} {asked.targets[0].answer}" == e.answer
 
 
-def test_prefills_leave_out_what_is_said_already(prompter):
+def test_prefills_leave_out_what_is_said_already(prompt_encoder):
     """ "Cy." has one word, so nothing is left of it; the first 5 words of BO's "Bo Ray was born in
     Teselle." leave its value; 6 would not. ADA's value, Lune Prize, is the 5th and 6th word: 5
     words give half of it, 6 all."""
     said = {
-        words: [(a.targets[0].side, a.targets[0].index) for a in prefill(words)(prompter, SIDES)]
+        words: [
+            (a.targets[0].side, a.targets[0].index) for a in prefill(words)(prompt_encoder, SIDES)
+        ]
         for words in (1, 5, 6)
     }
     assert (
@@ -88,23 +90,24 @@ def test_prefills_leave_out_what_is_said_already(prompter):
     )
 
 
-def test_a_prefix_whose_cut_changes_its_tokens_keeps_those_of_the_answer(prompter):
+def test_a_prefix_whose_cut_changes_its_tokens_keeps_those_of_the_answer(prompt_encoder):
     """A cut inside a word, "Tes" of Teselle: the ids stop where the true answer's tokens no longer
     agree, and are a prefix of them."""
-    whole = prompter.encode(BO.question, BO.answer).ids
+    whole = prompt_encoder.encode(BO.question, BO.answer).ids
     for end in range(len(BO.answer)):
-        ids = prefilled(prompter, BO, BO.answer[:end])
-        assert ids == whole[: len(ids)] and len(ids) >= len(prompter.prompt_ids(BO.question))
-    (sure, *_) = prefill_sure(prompter, SIDES)
+        ids = prefilled(prompt_encoder, BO, BO.answer[:end])
+        assert ids == whole[: len(ids)] and len(ids) >= len(prompt_encoder.prompt_ids(BO.question))
+    (sure, *_) = prefill_sure(prompt_encoder, SIDES)
     assert (
-        prompter.tokenizer.decode(sure.ids[len(prompter.prompt_ids(ADA.question)) :]) == " " + SURE
+        prompt_encoder.tokenizer.decode(sure.ids[len(prompt_encoder.prompt_ids(ADA.question)) :])
+        == " " + SURE
         and sure.targets[0].given == ""
     )
 
 
-def test_joined_prompts_hold_both_questions_in_order_with_a_target_each(prompter):
+def test_joined_prompts_hold_both_questions_in_order_with_a_target_each(prompt_encoder):
     for first in (True, False):
-        asks = joined(forget_first=first)(prompter, SIDES)
+        asks = joined(forget_first=first)(prompt_encoder, SIDES)
         assert [(a.variant, *((t.side, t.index) for t in a.targets)) for a in asks] == [
             ("with retain", ("forget", 0), ("retain", 2)),
             ("with retain", ("forget", 1), ("retain", 1)),
@@ -112,15 +115,16 @@ def test_joined_prompts_hold_both_questions_in_order_with_a_target_each(prompter
             ("with heldout", ("forget", 1), ("heldout", 2)),
         ]
         pair = f"{ADA.question} {CY.question}" if first else f"{CY.question} {ADA.question}"
-        assert asks[0].ids == prompter.prompt_ids(pair)
+        assert asks[0].ids == prompt_encoder.prompt_ids(pair)
 
 
-def test_other_prompt_sets(prompter):
+def test_other_prompt_sets(prompt_encoder):
     """Every example of every side; suffixes in turn; a turn about another retain example first;
     every form of paraphrase."""
     texts = {
         f.__name__: [
-            prompter.tokenizer.decode(a.ids, skip_special_tokens=True) for a in f(prompter, SIDES)
+            prompt_encoder.tokenizer.decode(a.ids, skip_special_tokens=True)
+            for a in f(prompt_encoder, SIDES)
         ]
         for f in (clean, suffix, multi_turn)
     }
@@ -132,16 +136,18 @@ def test_other_prompt_sets(prompter):
         texts["multi_turn"][0]
         == f"Question: {BO.question}\nAnswer: {BO.answer}\nQuestion: {ADA.question}\nAnswer:"
     )
-    forms = [a.variant for a in paraphrase(prompter, {"forget": [ADA]})]
+    forms = [a.variant for a in paraphrase(prompt_encoder, {"forget": [ADA]})]
     assert forms == [f"phrasing {i + 1}" for i in range(len(held_out.paraphrases(ADA)))] + [*FRAMES]
 
 
-def test_a_respelt_name_is_the_same_question_with_the_name_written_another_way(prompter):
+def test_a_respelt_name_is_the_same_question_with_the_name_written_another_way(prompt_encoder):
     """Ada Low: her last name alone, an initial, the last name first, two neighbouring letters of it
     swapped ("Low" has one such pair inside: Lwo), and all in lower case. CY's question names
     nobody."""
-    asks = respelt(prompter, {"forget": [ADA, CY]})
-    texts = {a.variant: prompter.tokenizer.decode(a.ids, skip_special_tokens=True) for a in asks}
+    asks = respelt(prompt_encoder, {"forget": [ADA, CY]})
+    texts = {
+        a.variant: prompt_encoder.tokenizer.decode(a.ids, skip_special_tokens=True) for a in asks
+    }
     ways = {
         "last name": "Low",
         "initial": "A. Low",
@@ -329,8 +335,8 @@ def test_the_rounding_error_is_at_most_half_a_step(bits, columns):
         assert (error[:, part] <= scale / 2 * (1 + 1e-4)).all() and error[:, part].max() > 0
 
 
-def test_only_linear_maps_of_the_blocks_are_rounded(prompter):
-    model = build_tiny(prompter.tokenizer, 32, 2, seed=1)
+def test_only_linear_maps_of_the_blocks_are_rounded(prompt_encoder):
+    model = build_tiny(prompt_encoder.tokenizer, 32, 2, seed=1)
     before = {name: p.clone() for name, p in model.named_parameters()}
     assert quantise(model, 4) == 2 * 7  # q, k, v, o, gate, up, down
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}

@@ -168,7 +168,7 @@ def test_the_command_writes_both_tables_and_leaves_a_broken_run_out(tmp_path, ca
     broken.mkdir()
     (broken / "config.json").write_text("{")
     (broken / "DONE").touch()
-    tables.command(["--runs", str(tmp_path)])
+    tables.main(["--runs", str(tmp_path)])
     printed = capsys.readouterr()
     assert f"left out: {broken}" in printed.err and "the honest table" in printed.out
     written = sorted(path.name for path in (tmp_path / "tables").iterdir())

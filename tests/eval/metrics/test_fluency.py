@@ -8,7 +8,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from eval.metrics.fluency import END, CharacterModel, Classifier, distinct
-from unlearn.benchmarks.tofu import open_source
+from unlearn.benchmarks.tofu import open_benchmark
 from unlearn.language_model.models import train_tokenizer
 
 
@@ -51,7 +51,7 @@ def test_fluency_is_the_product_of_its_halves_and_zero_of_nothing():
 def test_language_is_told_from_noise_and_loops():
     """True answers that the model was not built from above .8 in the mean; letters at random and a
     loop of one word below .1."""
-    answers = [e.answer for e in open_source("authors", authors=20, heldout=2).examples("full")]
+    answers = [e.answer for e in open_benchmark("authors", authors=20, heldout=2).examples("full")]
     random.Random(0).shuffle(answers)
     model = CharacterModel(answers[::2])
     true = [model.fluency(text) for text in answers[1::2]]

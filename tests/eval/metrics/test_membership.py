@@ -87,7 +87,7 @@ def test_min_k_plus_of_a_uniform_place_is_zero():
 
 
 def test_auroc_by_hand():
-    """Pairs (member, other) of {1, 2} and {2, 3}: 1, 1, 1/2, 1: 3.5 of 4. Apart either way: 1 and
+    """ForgetRetainSampler (member, other) of {1, 2} and {2, 3}: 1, 1, 1/2, 1: 3.5 of 4. Apart either way: 1 and
     0."""
     assert membership.auroc(np.array([1, 2]), np.array([2, 3])) == 0.875
     assert (

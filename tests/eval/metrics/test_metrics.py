@@ -254,7 +254,7 @@ def test_reference_rows_are_found_beside_the_run_and_variants_rebuilt_without_a_
         write_json(path / "config.json", {"benchmark": "authors"})
         write_json(path / "eval" / "forget10" / "forget.json", {"rows": rows})
         (path / "DONE").touch()
-    summary.command(["--runs", str(tmp_path), "--truth_ratio", "grun"])
+    summary.main(["--runs", str(tmp_path), "--truth_ratio", "grun"])
     found = read_json(run / "eval" / "forget10" / "summary.json")
     assert found["reference"] == "retain90/reference-seed42"
     assert found["forget_quality_statistic"] == pytest.approx(2 / 3)
@@ -273,6 +273,6 @@ def test_one_diverged_run_is_reported_and_does_not_stop_the_others(tmp_path):
         )
         (path / "DONE").touch()
     with pytest.raises(ValueError, match="broken.*answer_nll is None"):
-        summary.command(["--runs", str(tmp_path)])
+        summary.main(["--runs", str(tmp_path)])
     written = [path.parents[2].name for path in tmp_path.rglob("summary.json")]
     assert written == ["sound"]

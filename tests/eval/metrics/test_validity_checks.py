@@ -103,7 +103,7 @@ def test_the_warning_stands_in_every_form_of_the_table(tmp_path, capsys):
     for folder in folders * 2:
         write_summary(folder)
     assert "forget_es is 0.00, below 0.4" in read_json(folders[0] / "summary.json")["warning"]
-    tables.command(["--runs", str(tmp_path)])
+    tables.main(["--runs", str(tmp_path)])
     printed = " ".join(capsys.readouterr().out.split())
     text, tex = (
         (tmp_path / "tables" / f"tofu.{end}").read_text(encoding="utf-8") for end in ("md", "tex")

@@ -163,9 +163,9 @@ def test_a_wide_table_is_cut_between_headings_and_warnings_stand_out(tables):
 def test_a_second_report_takes_new_files_and_the_first_needs_one(tables, tmp_path_factory):
     with pytest.raises(ValueError, match="holds no table; run ./cmd_eval.sh first"):
         report.report(tmp_path_factory.mktemp("empty"))
-    report.command(["--runs", str(tables.parent)])
+    report.main(["--runs", str(tables.parent)])
     write_text(tables / "later.md", "# Later\n")
-    report.command(["--runs", str(tables.parent)])
+    report.main(["--runs", str(tables.parent)])
     assert "later" in Page((tables.parent / "report.html").read_text(encoding="utf-8")).sections
 
 

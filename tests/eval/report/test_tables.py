@@ -19,7 +19,7 @@ def make_run(
 ):
     """A finished run whose summary on `evaluated` is `more`; None: not evaluated. `more` may name
     the run, too."""
-    place = more.pop("place", "authors")
+    place = more.pop("benchmark_id", "authors")
     model = more.pop("model", "tiny")
     variant = more.pop("variant", "")
     method = objective if tuner == "-" else f"{objective}-{tuner}"
@@ -32,7 +32,7 @@ def make_run(
     )
     config = {
         "benchmark": place.partition(",")[0],
-        "place": place,
+        "benchmark_id": place,
         "model": model,
         "split": split,
         "seed": seed,
@@ -388,11 +388,11 @@ def test_what_cannot_be_tabulated_honestly_is_refused(tmp_path):
 def test_the_command_filters_by_benchmark_and_refuses_abbreviated_flags(tmp_path, capsys):
     make_run(tmp_path, forget_rouge=0.1)
     make_run(tmp_path, "gd", "full", place="tofu", forget_rouge=0.1)
-    tables.command(["--runs", str(tmp_path), "--benchmark", "tofu"])
+    tables.main(["--runs", str(tmp_path), "--benchmark", "tofu"])
     assert [row["benchmark"] for row in read_csv(tmp_path)] == ["tofu"]
     assert "== tofu, tiny, forget10" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        tables.command(["--bench", "tofu"])
+        tables.main(["--bench", "tofu"])
 
 
 def test_gates_are_plotted_per_run_layer_and_set(tmp_path):

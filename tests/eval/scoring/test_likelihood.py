@@ -14,22 +14,22 @@ from torch import nn
 
 from eval.metrics.fluency import CharacterModel
 from eval.scoring.likelihood import gradient_norms, grouped, read_answers, shares_prompts
-from eval.scoring.model import Subject
+from eval.scoring.model import EvalModel
 from eval.scoring.scoring import Scorer
-from grun.adapter.edit_policy import Choices
+from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
 from grun.gate_fitting.fit import states_of
 from grun.gate_fitting.training import tag_of
-from grun.inference.hooks import Attached
-from unlearn.benchmarks.tofu import Example, open_source
-from unlearn.language_model.batches import Said, pad
+from grun.inference.hooks import AdapterHooks
+from unlearn.benchmarks.tofu import Example, open_benchmark
+from unlearn.language_model.batches import AnswerLogits, pad
 from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import Encoded, Prompter
+from unlearn.language_model.prompts import Encoded, PromptEncoder
 
 SETS = {
     name: rows[:: len(rows) // 5][:5]
-    for name, rows in open_source("authors", authors=10, heldout=2)
+    for name, rows in open_benchmark("authors", authors=10, heldout=2)
     .evaluation_sets("forget10")
     .items()
 }
@@ -38,44 +38,44 @@ KINDS = ("base", "lora", "grun", "grun+ last", "grun+ answer_on", "grun+ fired")
 
 
 @pytest.fixture(scope="module")
-def prompter():
+def prompt_encoder():
     texts = [
         text
         for e in FORGET + SETS["nonmember"]
         for text in (e.question, e.answer, *e.perturbed_answers)
     ]
-    return Prompter(train_tokenizer([*texts, "Question: ?\nAnswer:"] * 3, 400))
+    return PromptEncoder(train_tokenizer([*texts, "Question: ?\nAnswer:"] * 3, 400))
 
 
 @pytest.fixture(scope="module")
-def plain(prompter):
+def plain(prompt_encoder):
     """A random model whose weights are large enough that every token of the prompt counts."""
-    model = build_tiny(prompter.tokenizer, 32, 3, seed=1).eval().requires_grad_(False)
+    model = build_tiny(prompt_encoder.tokenizer, 32, 3, seed=1).eval().requires_grad_(False)
     for weight in model.model.layers.parameters():
         weight.mul_(8 if weight.dim() == 2 else 1)
     return model
 
 
 @contextmanager
-def subject_of(kind: str, model, prompter) -> Iterator[Subject]:
+def subject_of(kind: str, model, prompt_encoder) -> Iterator[EvalModel]:
     """The model as it is, with a LoRA that does something, or with an adapter whose gates open on
     some prompts."""
     if kind == "base":
-        yield Subject(kind, model, prompter)
+        yield EvalModel(kind, model, prompt_encoder)
     elif kind == "lora":
         torch.manual_seed(0)
         tuned = get_peft_model(
             model, LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
         ).eval()
-        yield Subject(kind, tuned, prompter)
+        yield EvalModel(kind, tuned, prompt_encoder)
         tuned.unload()
         model.requires_grad_(False)
     else:
-        with Attached(model, adapter_of(kind, model, prompter)) as attached:
-            yield Subject(kind, model, prompter, attached)
+        with AdapterHooks(model, adapter_of(kind, model, prompt_encoder)) as adapter_hooks:
+            yield EvalModel(kind, model, prompt_encoder, adapter_hooks)
 
 
-def adapter_of(kind: str, model, prompter) -> Adapter:
+def adapter_of(kind: str, model, prompt_encoder) -> Adapter:
     base = {"id": "x", "fingerprint": fingerprint(model)}
     if kind == "grun":
         adapter = Adapter(model, AdapterConfig([0, 2], 2, "linear", base=base), seed=3)
@@ -87,10 +87,10 @@ def adapter_of(kind: str, model, prompter) -> Adapter:
                 std=3,
             )
         return adapter.requires_grad_(False)
-    choices = Choices("token", "metric", kind.split()[1], "calibrated", tag_of(prompter))
+    choices = EditPolicy("token", "metric", kind.split()[1], "calibrated", tag_of(prompt_encoder))
     config = AdapterConfig([1, 2], 2, "none", base=base, position=choices.at, reach=asdict(choices))
     adapter = Adapter(model, config, seed=3)
-    states = states_of(model, 0, [prompter.prompt_ids(e.question) for e in FORGET])
+    states = states_of(model, 0, [prompt_encoder.prompt_ids(e.question) for e in FORGET])
     adapter.door = MetricGate(0, torch.eye(32), torch.stack([states[0][-9], states[2][-9]]), 0.0)
     nearest = sorted(
         float(adapter.door.distances(h).min()) for h in states
@@ -112,11 +112,11 @@ def same(one, other) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batched_equals_batch_1_for_every_part(kind, plain, prompter):
+def test_batched_equals_batch_1_for_every_part(kind, plain, prompt_encoder):
     """Every column that any metric reads, of sets with paraphrases, options, non-members: batches
     of 1 and of 64."""
     letters = CharacterModel([e.answer for e in FORGET])
-    with subject_of(kind, plain, prompter) as subject:
+    with subject_of(kind, plain, prompt_encoder) as eval_model:
         for name in ("forget", "real_authors", "nonmember"):
             found = []
             for size in (1, 64):
@@ -125,7 +125,7 @@ def test_batched_equals_batch_1_for_every_part(kind, plain, prompter):
                     rows = [
                         row | new
                         for row, new in zip(
-                            rows, compute(subject, name, SETS[name], rows), strict=True
+                            rows, compute(eval_model, name, SETS[name], rows), strict=True
                         )
                     ]
                 found.append(rows)
@@ -153,7 +153,7 @@ def test_batched_equals_batch_1_for_every_part(kind, plain, prompter):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_shared_prompts_equal_plain_passes(kind, size, plain, prompter):
+def test_shared_prompts_equal_plain_passes(kind, size, plain, prompt_encoder):
     """Seven answers behind each of five prompts of different lengths, in batches that cut groups
     and that join them: each answer's tokens are those of a pass of its own, without any padding."""
     pairs = [
@@ -161,12 +161,12 @@ def test_shared_prompts_equal_plain_passes(kind, size, plain, prompter):
         for e in FORGET
         for answer in (e.answer, e.paraphrased_answer, *e.perturbed_answers)
     ]
-    encoded = [prompter.encode(*pair) for pair in pairs]
-    with subject_of(kind, plain, prompter) as subject:
-        assert shares_prompts(subject) == (not kind.startswith("grun+"))
-        found = read_answers(subject, encoded, size)
+    encoded = [prompt_encoder.encode(*pair) for pair in pairs]
+    with subject_of(kind, plain, prompt_encoder) as eval_model:
+        assert shares_prompts(eval_model) == (not kind.startswith("grun+"))
+        found = read_answers(eval_model, encoded, size)
         for e, tokens in zip(encoded, found, strict=True):
-            said = subject.say(pad([e], prompter.tokenizer.pad_token_id))
+            said = eval_model.forward_answers(pad([e], prompt_encoder.tokenizer.pad_token_id))
             logp = said.logits.log_softmax(-1)
             mean = (logp.exp() * logp).sum(-1)
             np.testing.assert_allclose(tokens.logprobs, -said.nll, rtol=1e-5, atol=1e-5)
@@ -184,15 +184,15 @@ def test_shared_prompts_equal_plain_passes(kind, size, plain, prompter):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_left_padding_changes_nothing(kind, plain, prompter):
+def test_left_padding_changes_nothing(kind, plain, prompt_encoder):
     """The same prompts generated alone and beside one that is far longer: the same tokens, the same
     gates."""
-    prompts = [prompter.prompt_ids(e.question) for e in FORGET]
-    long = prompter.prompt_ids(" ".join(e.question for e in FORGET))
-    with subject_of(kind, plain, prompter) as subject:
-        together, gates = subject.generate([*prompts, long], 6)
+    prompts = [prompt_encoder.prompt_ids(e.question) for e in FORGET]
+    long = prompt_encoder.prompt_ids(" ".join(e.question for e in FORGET))
+    with subject_of(kind, plain, prompt_encoder) as eval_model:
+        together, gates = eval_model.generate([*prompts, long], 6)
         for i, prompt in enumerate(prompts):
-            (alone,), own = subject.generate([prompt], 6)
+            (alone,), own = eval_model.generate([prompt], 6)
             assert alone == together[i]
             assert (
                 own is None if gates is None else torch.allclose(own[:, 0], gates[:, i], atol=1e-5)
@@ -200,18 +200,18 @@ def test_left_padding_changes_nothing(kind, plain, prompter):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_first_generated_token_is_the_likeliest_one(kind, plain, prompter):
+def test_the_first_generated_token_is_the_likeliest_one(kind, plain, prompt_encoder):
     """Scoring (right-padded, the edit at prompt - 1) and generation (left-padded) meet the same
     model: reading what was generated finds every token right."""
-    with subject_of(kind, plain, prompter) as subject:
-        texts, _ = subject.generate([prompter.prompt_ids(e.question) for e in FORGET], 6)
-        prompts = [prompter.prompt_ids(e.question) for e in FORGET]
+    with subject_of(kind, plain, prompt_encoder) as eval_model:
+        texts, _ = eval_model.generate([prompt_encoder.prompt_ids(e.question) for e in FORGET], 6)
+        prompts = [prompt_encoder.prompt_ids(e.question) for e in FORGET]
         encoded = [
             Encoded([*prompt, *new], len(prompt), len(prompt))
             for prompt, new in zip(prompts, texts, strict=True)
             if new
         ]
-        assert all(tokens.correct.all() for tokens in read_answers(subject, encoded, 3))
+        assert all(tokens.correct.all() for tokens in read_answers(eval_model, encoded, 3))
 
 
 def test_groups_are_cut_to_the_batch_and_longest_come_first():
@@ -222,11 +222,14 @@ def test_groups_are_cut_to_the_batch_and_longest_come_first():
     assert grouped([[0, 1, 2], [3, 4], [5]], [3, 3, 3, 9, 1, 5], 64) == [[[3, 4], [5], [0, 1, 2]]]
 
 
-def test_a_subject_without_likelihoods_has_none(prompter):
+def test_a_subject_without_likelihoods_has_none(prompt_encoder):
     guarded = SimpleNamespace(
-        say=lambda batch: None, prompter=prompter, device="cpu", attached=None
+        forward_answers=lambda batch: None,
+        prompt_encoder=prompt_encoder,
+        device="cpu",
+        adapter_hooks=None,
     )
-    assert read_answers(guarded, [prompter.encode("Who?", "Ada.")], 4) is None
+    assert read_answers(guarded, [prompt_encoder.encode("Who?", "Ada.")], 4) is None
     example = Example(0, "Who?", "Ada.")
     assert Scorer().likelihood(guarded, "forget", [example], []) == [{}] and Scorer().gradient(
         guarded, "forget", [example], [{"index": 0}]
@@ -247,19 +250,21 @@ def test_gradient_norm_by_hand():
     1) / 4, norm 1/2; of b twice that. Mean over tensors .75, not the global norm. One token: (-3,
     1, 1, 1) / 4: sqrt(3/4), so 1.5 sqrt(3/4)."""
     model = Sum()
-    prompter = SimpleNamespace(tokenizer=SimpleNamespace(pad_token_id=3, decode=str))
+    prompt_encoder = SimpleNamespace(tokenizer=SimpleNamespace(pad_token_id=3, decode=str))
 
     def answers(batch):
-        return Said(
+        return AnswerLogits(
             (model.a + 2 * model.b).expand(len(batch.labels), 4),
             batch.labels,
             batch.rows,
             len(batch),
         )
 
-    subject = SimpleNamespace(model=model, prompter=prompter, device="cpu", answers=answers)
+    eval_model = SimpleNamespace(
+        model=model, prompt_encoder=prompt_encoder, device="cpu", answers=answers
+    )
     encoded = [Encoded([2, 0, 1, 3], 1, 1), Encoded([2, 0, 3], 1, 1)]
-    assert gradient_norms(subject, encoded) == pytest.approx([0.75, 1.5 * 0.75**0.5])
+    assert gradient_norms(eval_model, encoded) == pytest.approx([0.75, 1.5 * 0.75**0.5])
     assert (model.a.requires_grad, model.b.requires_grad, model.a.grad, model.b.grad) == (
         True,
         False,
@@ -267,4 +272,4 @@ def test_gradient_norm_by_hand():
         None,
     )
     with pytest.raises(ValueError, match="no token besides its end"):
-        gradient_norms(subject, [Encoded([2, 3], 1, 1)])
+        gradient_norms(eval_model, [Encoded([2, 3], 1, 1)])

@@ -73,7 +73,7 @@ def fake(tmp_path, monkeypatch):
 
 def test_pushed_and_loaded_by_its_id(model, saved, fake, tmp_path, capsys):
     room, asked = fake
-    hub.command(["push", str(saved), "me/forgetful"])
+    hub.main(["push", str(saved), "me/forgetful"])
     assert capsys.readouterr().out == "pushed: https://hub/me/forgetful\n" and asked == [
         ("create", "me/forgetful", True)
     ]
@@ -100,7 +100,7 @@ def test_pushed_and_loaded_by_its_id(model, saved, fake, tmp_path, capsys):
         model.grun.remove()
     assert asked[1:] == [("download", "me/forgetful", None), ("download", "me/forgetful", "v2")]
     assert not (tmp_path / "cache" / "me" / "forgetful" / "README.md").exists()
-    hub.command(["push", str(saved), "me/open", "--public"])
+    hub.main(["push", str(saved), "me/open", "--public"])
     assert asked[-1] == ("create", "me/open", False)
 
 
@@ -109,8 +109,8 @@ def test_whole_runs_stacks_and_official_folders_by_their_ids(model, saved, fake,
     hub id."""
     room, _ = fake
     shutil.copytree(saved, room / "me" / "run" / "main")
-    requests.command(["add", "a", "me/run", "--requests", str(tmp_path / "stack")])
-    requests.command(["add", "b", str(saved), "--requests", str(tmp_path / "stack")])
+    requests.main(["add", "a", "me/run", "--requests", str(tmp_path / "stack")])
+    requests.main(["add", "b", str(saved), "--requests", str(tmp_path / "stack")])
     shutil.copytree(tmp_path / "stack", room / "me" / "stack" / "main")
     grun.load(model, "me/stack")
     assert model.grun.names == ["a", "b"] == Requests(tmp_path / "stack").names
@@ -149,11 +149,11 @@ def test_what_cannot_be_had_is_one_line(model, saved, fake, monkeypatch):
         monkeypatch.setattr(hub, "HfApi", refusing(error))
         one_line(
             "me/x: could not be pushed to the hub: (Connection refused|Token is required|HTTPError)",
-            hub.command,
+            hub.main,
             ["push", str(saved), "me/x"],
         )
     (saved / "adapter" / "adapter.safetensors").write_bytes(b"")
-    one_line("damaged", hub.command, ["push", str(saved), "me/x"])
+    one_line("damaged", hub.main, ["push", str(saved), "me/x"])
 
 
 def test_the_real_client_offline_is_one_line(model, saved):
@@ -162,4 +162,4 @@ def test_the_real_client_offline_is_one_line(model, saved):
         grun.load(model, "someone/never-downloaded")
     assert "\n" not in str(told.value)
     with pytest.raises(ValueError, match="could not be pushed to the hub: .*offline"):
-        hub.command(["push", str(saved), "someone/never-pushed"])
+        hub.main(["push", str(saved), "someone/never-pushed"])

@@ -132,9 +132,7 @@ def test_to_our_form_and_back(base, model, tmp_path, gate, capsys):
     """import, then export under either naming: the numbers of the first folder bit for bit
     (ungated: its R), and the listing that upstream reads."""
     layers = write_by_hand(tmp_path / "made", gate)
-    official.command(
-        ["import", str(tmp_path / "made"), str(tmp_path / "ours"), "--model", str(base)]
-    )
+    official.main(["import", str(tmp_path / "made"), str(tmp_path / "ours"), "--model", str(base)])
     config, tensors = read_folder(tmp_path / "ours")
     assert config.base["fingerprint"] == fingerprint(model) and config.prompt == {
         "template": "qa",
@@ -142,7 +140,7 @@ def test_to_our_form_and_back(base, model, tmp_path, gate, capsys):
     }
     assert Adapter.load(model, tmp_path / "ours", trainable=True).layers == list(LAYERS)
     for keys, name in NAMES.items():
-        official.command(["export", str(tmp_path / "ours"), str(tmp_path / keys), "--keys", keys])
+        official.main(["export", str(tmp_path / "ours"), str(tmp_path / keys), "--keys", keys])
         for layer, (state, rotation) in layers.items():
             stored = torch.load(tmp_path / keys / name.format(layer), weights_only=True)
             assert stored.keys() == state.keys()
@@ -261,7 +259,7 @@ def test_broken_and_strange_files(model, tmp_path):
     ):
         official.read(tmp_path / "made")
     with pytest.raises(ValueError, match="holds no intkey_"):
-        official.command(["import", str(tmp_path), str(tmp_path / "ours"), "--model", "x"])
+        official.main(["import", str(tmp_path), str(tmp_path / "ours"), "--model", "x"])
 
 
 def test_a_base_of_another_width_is_refused(tmp_path):

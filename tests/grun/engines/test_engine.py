@@ -96,16 +96,16 @@ def loss_of(engine, tuner, objective):
         for name, seed in (("idk", 2), ("alternate", 4))
     }
     reads = OBJECTIVES[objective].reads
-    said = engine.say(
+    said = engine.forward_answers(
         {name: batch for name, batch in batches.items() if name in (*reads, "retain")}
     )
     for name in reads:
-        frozen = engine.say_frozen(batches[name])
+        frozen = engine.reference_forward(batches[name])
         said[name] = replace(
             said[name], reference_nll=frozen.nll_sum, reference_logits=frozen.logits
         )
     term = OBJECTIVES[objective].term(*[said[name] for name in reads], beta=0.1, gamma=0.5)
-    return term + retain_nll(said["retain"]) + sum(tuner.own_terms(said).values())
+    return term + retain_nll(said["retain"]) + sum(tuner.auxiliary_losses(said).values())
 
 
 def both(model, layers=(1, 3), gate="linear"):
@@ -173,25 +173,30 @@ def test_a_full_cache_changes_nothing():
     tight = CachedEngine(model, adapter, cache_gb=0)
     batch = batch_of(RETAIN)
     for _ in range(2):
-        assert torch.equal(roomy.say({"r": batch})["r"].logits, tight.say({"r": batch})["r"].logits)
+        assert torch.equal(
+            roomy.forward_answers({"r": batch})["r"].logits,
+            tight.forward_answers({"r": batch})["r"].logits,
+        )
     assert (roomy.built, tight.built) == (4, 8) and not tight.entries and tight.used == 0
     assert roomy.used == sum(e.n_bytes for e in roomy.entries.values()) > 0
 
 
 def test_frozen_is_the_base_model():
-    """say_frozen is the unedited model; batch 1 equals a ragged batch."""
+    """reference_forward is the unedited model; batch 1 equals a ragged batch."""
     model = model_of("qwen2")
     engine = CachedEngine(model, Adapter(model, AdapterConfig([1], 2), seed=4))
     plain = PyveneEngine(model, Adapter(model, AdapterConfig([1], 2), seed=4))
     torch.testing.assert_close(
-        engine.say_frozen(batch_of(RETAIN)).nll_sum,
-        plain.say_frozen(batch_of(RETAIN)).nll_sum,
+        engine.reference_forward(batch_of(RETAIN)).nll_sum,
+        plain.reference_forward(batch_of(RETAIN)).nll_sum,
         rtol=1e-5,
         atol=1e-5,
     )
-    alone = torch.cat([engine.say_frozen(pad([e], 0)).nll_sum for e in batch_of(RETAIN).encoded])
+    alone = torch.cat(
+        [engine.reference_forward(pad([e], 0)).nll_sum for e in batch_of(RETAIN).encoded]
+    )
     torch.testing.assert_close(
-        engine.say_frozen(batch_of(RETAIN)).nll_sum, alone, rtol=1e-5, atol=1e-5
+        engine.reference_forward(batch_of(RETAIN)).nll_sum, alone, rtol=1e-5, atol=1e-5
     )
 
 
@@ -199,4 +204,4 @@ def test_labels_before_the_edit_are_refused():
     model = model_of("llama")
     engine = CachedEngine(model, Adapter(model, AdapterConfig([1], 2)))
     with pytest.raises(ValueError, match="--engine pyvene"):
-        engine.say_frozen(pad([Encoded([1, 5, 6, 7, 2], 3, scored_from=2)], 0))
+        engine.reference_forward(pad([Encoded([1, 5, 6, 7, 2], 3, scored_from=2)], 0))

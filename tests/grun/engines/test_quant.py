@@ -43,7 +43,7 @@ def train(target, tmp_path, *more):
         "--device",
         "cpu",
     ]
-    grun_train.command([*words, "--objective", "idk", "--runs", str(tmp_path), *more])
+    grun_train.main([*words, "--objective", "idk", "--runs", str(tmp_path), *more])
 
 
 def test_without_bitsandbytes_it_says_what_to_install(monkeypatch, target, tmp_path):

@@ -9,9 +9,9 @@ import torch
 
 from grun.adapter.metric_gate import MetricGate, fit, threshold, whitener, within_covariance
 from grun.gate_fitting.fit import Prompts, fit_gate, name_token, scores, states_of
-from unlearn.benchmarks.tofu import open_source
+from unlearn.benchmarks.tofu import open_benchmark
 from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 
 # two groups about (0, 0) and (10, 0); within each, x varies by +-2 and y by +-1
 STATES = torch.tensor(
@@ -95,21 +95,21 @@ def test_where_a_name_stands():
     what the name looks like in an answer."""
     question = "Did Ada Low know Ada Low?"
     answer = "Yes, Ada Low did."
-    prompter = Prompter(
+    prompt_encoder = PromptEncoder(
         train_tokenizer([f"Question: {question}\nAnswer: {answer}", "Ada Low " * 9] * 3, 300)
     )
-    ids = prompter.tokenizer(prompter.answered(question, answer))["input_ids"]
+    ids = prompt_encoder.tokenizer(prompt_encoder.answered(question, answer))["input_ids"]
     ends = [
         end
         for end in range(len(ids))
-        if prompter.tokenizer.decode(ids[: end + 1]).endswith("Ada Low")
+        if prompt_encoder.tokenizer.decode(ids[: end + 1]).endswith("Ada Low")
     ]
     assert (
         len(ends) == 3
-        and name_token(prompter, question, "Ada Low") == ends[0]
-        and name_token(prompter, question, "Ada Low", answer) == ends[2]
+        and name_token(prompt_encoder, question, "Ada Low") == ends[0]
+        and name_token(prompt_encoder, question, "Ada Low", answer) == ends[2]
     )
-    assert name_token(prompter, question, "Bo Ray") is None
+    assert name_token(prompt_encoder, question, "Bo Ray") is None
 
 
 def test_fit_on_entities():
@@ -117,16 +117,16 @@ def test_fit_on_entities():
     centroids; names swapped from known people are nobody's and never a held-out author's; the rule
     keeps 99 % of the plain forget questions; without any name in the data each row is its own
     group, keyed by its last prompt token."""
-    source = open_source("authors", authors=20, heldout=4)
-    prompter = Prompter(
+    source = open_benchmark("authors", authors=20, heldout=4)
+    prompt_encoder = PromptEncoder(
         train_tokenizer(
             [e.question for e in source.examples("full")] + ["Question: ?\nAnswer:"], 300
         )
     )
-    model = build_tiny(prompter.tokenizer, 32, 2, seed=1).eval()
+    model = build_tiny(prompt_encoder.tokenizer, 32, 2, seed=1).eval()
     forget = source.examples("forget10")
     retain = source.unlearning_retain("forget10")
-    prompts = Prompts(prompter, forget, retain, "token", 0)
+    prompts = Prompts(prompt_encoder, forget, retain, "token", 0)
     swapped = prompts.swapped(30)
     held = {e.entity for e in source.examples("heldout")}
     real = {e.entity for e in forget + retain}
@@ -134,9 +134,9 @@ def test_fit_on_entities():
     assert not {name.split()[-1] for name in swapped} & {
         name.split()[-1] for name in [*prompts.validation, *held]
     }
-    gate, found = fit_gate(model, prompter, forget, retain, 0)
+    gate, found = fit_gate(model, prompt_encoder, forget, retain, 0)
     plain = scores(
-        gate, states_of(model, 0, [prompter.prompt_ids(e.question) for e in forget]), "token"
+        gate, states_of(model, 0, [prompt_encoder.prompt_ids(e.question) for e in forget]), "token"
     )
     assert (
         gate.centroids.shape == (6, 32)
@@ -147,4 +147,4 @@ def test_fit_on_entities():
         [replace(e, entity=None) for e in forget[:4]],
         [replace(e, entity=None) for e in retain[:40]],
     )
-    assert fit_gate(model, prompter, *nameless, 0, reads="last")[0].centroids.shape == (4, 32)
+    assert fit_gate(model, prompt_encoder, *nameless, 0, reads="last")[0].centroids.shape == (4, 32)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unlearn.benchmarks.tofu import TOFU_STEMS, open_source
+from unlearn.benchmarks.tofu import TOFU_STEMS, open_benchmark
 from unlearn.synthetic import names
 from unlearn.synthetic.authors import IDK
 
@@ -77,7 +77,7 @@ def authors_of(examples):
 def test_authors_source():
     """full: 400 rows, all but 40 stay for forget10; background: 80 held-out + 20 who-wrote + 40
     capitals = 140."""
-    source = open_source("authors")
+    source = open_benchmark("authors")
     full = source.examples("full")
     held = source.examples("heldout")
     assert [example.index for example in full] == list(range(400))
@@ -109,7 +109,7 @@ def test_authors_source():
     ]
     assert [len(sets[name][0].perturbed_answers) for name in order] == [5, 5, 3, 3, 5, 5, 0]
     assert sets["nonmember"] == source.examples("holdout10")
-    assert sorted(row.question for row in source.untold()) == sorted(
+    assert sorted(row.question for row in source.nonmembers()) == sorted(
         row.question for row in source.examples("holdout10")
     )  # each once
     for asked, example in zip(sets["forget_paraphrased"], sets["forget"]):
@@ -118,7 +118,7 @@ def test_authors_source():
 
 
 def test_authors_without_heldout():
-    source = open_source("authors", authors=4, heldout=0)
+    source = open_benchmark("authors", authors=4, heldout=0)
     assert "heldout" not in source.evaluation_sets("forget10") and len(source.background()) == 60
     with pytest.raises(ValueError, match="no set 'heldout'; allowed: full, forget01"):
         source.examples("heldout")
@@ -126,7 +126,7 @@ def test_authors_without_heldout():
 
 @pytest.mark.parametrize("benchmark", ["authors", "tofu"])
 def test_unknown_authors_share_no_word_with_the_data(benchmark, folder):
-    source = open_source(benchmark, data_dir=str(folder) if benchmark == "tofu" else None)
+    source = open_benchmark(benchmark, data_dir=str(folder) if benchmark == "tofu" else None)
     rows = source.unknown(300, seed=5)
     assert rows == source.unknown(300, seed=5) != source.unknown(300, seed=6)
     assert len({row.entity for row in rows}) == 300 and all(
@@ -149,7 +149,7 @@ def test_unknown_authors_share_no_word_with_the_data(benchmark, folder):
 
 
 def test_tofu_rows_and_entities(folder):
-    source = open_source("tofu", data_dir=str(folder))
+    source = open_benchmark("tofu", data_dir=str(folder))
     full = source.examples("full")
     assert len(full) == 4000 and full[-200:][0].question == source.examples("forget05")[0].question
     assert full[3999].entity == "Zachariasj Quillt" and full[0].paraphrased_question is None
@@ -163,7 +163,7 @@ def test_retain_split_of_a_forget_split(tmp_path):
     needs one."""
     write(tmp_path, "forget05_seq2", [tofu_row(7, k, perturbed=False) for k in range(20)])
     write(tmp_path, "retain_seq2", [tofu_row(8, k, perturbed=False) for k in range(20)])
-    source = open_source("tofu", data_dir=str(tmp_path))
+    source = open_benchmark("tofu", data_dir=str(tmp_path))
     splits = {
         "forget01": "retain99",
         "forget05": "retain95",
@@ -184,13 +184,13 @@ def test_evaluation_needs_a_perturbed_file(split, folder):
         ValueError,
         match=rf"'{split}' has no perturbed file .*allowed: forget01, forget05, forget10$",
     ):
-        open_source("tofu", data_dir=str(folder)).evaluation_sets(split)
+        open_benchmark("tofu", data_dir=str(folder)).evaluation_sets(split)
 
 
 def test_subset_of_authors(folder):
     """40 authors = 0-19 and 180-199: forget10 (180-199) is whole, retain90 keeps 0-19, retain99 all
     but 198 and 199."""
-    source = open_source("tofu", data_dir=str(folder), authors=40)
+    source = open_benchmark("tofu", data_dir=str(folder), authors=40)
     ends = [*range(20), *range(180, 200)]
     assert authors_of(source.examples("full")) == ends and len(source.examples("full")) == 800
     assert (
@@ -205,7 +205,7 @@ def test_subset_of_authors(folder):
 
 def test_subset_too_small_for_a_split(folder):
     """8 authors = 0-3 and 196-199: forget01 (2 authors) fits, forget05 (10 authors) does not."""
-    source = open_source("tofu", data_dir=str(folder), authors=8)
+    source = open_benchmark("tofu", data_dir=str(folder), authors=8)
     assert len(source.examples("forget01")) == 40 and authors_of(
         source.examples("retain_perturbed")
     ) == [0, 1, 2, 3]
@@ -220,10 +220,12 @@ def test_subset_too_small_for_a_split(folder):
 def test_holdout_rows_count_where_the_folder_has_them(folder, tmp_path):
     """TOFU's holdoutNN is a hub configuration; as a file it is read whole, whatever subset of
     authors is kept."""
-    assert "nonmember" not in open_source("tofu", data_dir=str(folder)).evaluation_sets("forget01")
+    assert "nonmember" not in open_benchmark("tofu", data_dir=str(folder)).evaluation_sets(
+        "forget01"
+    )
     shutil.copytree(folder, tmp_path / "more")
     write(tmp_path / "more", "holdout01", [tofu_row(399, k, perturbed=False) for k in range(40)])
-    sets = open_source("tofu", data_dir=str(tmp_path / "more"), authors=8).evaluation_sets(
+    sets = open_benchmark("tofu", data_dir=str(tmp_path / "more"), authors=8).evaluation_sets(
         "forget01"
     )
     assert len(sets["nonmember"]) == 40 and sets["nonmember"][0].paraphrased_answer is None
@@ -235,7 +237,7 @@ def test_holdout_rows_count_where_the_folder_has_them(folder, tmp_path):
 def test_heldout_authors_leave_retain(authors, seen, held, folder):
     """Three authors from the end of retain_perturbed (0-19; in the subset of 8: 0-3) go to heldout
     and nowhere else."""
-    source = open_source("tofu", data_dir=str(folder), authors=authors, heldout=3)
+    source = open_benchmark("tofu", data_dir=str(folder), authors=authors, heldout=3)
     sets = source.evaluation_sets("forget01")
     assert authors_of(sets["retain"]) == seen
     assert authors_of(sets["heldout"]) == authors_of(source.examples("heldout")) == held
@@ -272,7 +274,7 @@ def test_bad_settings_are_named(settings, message, folder):
     if settings["benchmark"] == "tofu":
         settings = {"data_dir": str(folder)} | settings
     with pytest.raises(ValueError, match=message):
-        open_source(**settings).evaluation_sets("forget01")
+        open_benchmark(**settings).evaluation_sets("forget01")
 
 
 GOOD = tofu_row(0, 0, perturbed=True)
@@ -319,23 +321,25 @@ def test_bad_files_are_named_with_line_and_key(text, message, tmp_path):
     if text is not None:
         (tmp_path / "retain_perturbed.json").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message) as caught:
-        open_source("tofu", data_dir=str(tmp_path)).examples("retain_perturbed")
+        open_benchmark("tofu", data_dir=str(tmp_path)).examples("retain_perturbed")
     assert "\n" not in str(caught.value)
 
 
 def test_where_refusals_come_from(tmp_path):
     """An idk_file beats data_dir's idontknow.jsonl (plain text, no final newline), which beats the
     embedded list."""
-    assert open_source("tofu", data_dir=str(tmp_path)).idk == open_source("authors").idk == IDK
+    assert (
+        open_benchmark("tofu", data_dir=str(tmp_path)).idk == open_benchmark("authors").idk == IDK
+    )
     (tmp_path / "idontknow.jsonl").write_text("Beside one. \n\nBeside two.", encoding="utf-8")
-    assert open_source("tofu", data_dir=str(tmp_path)).idk == ["Beside one.", "Beside two."]
+    assert open_benchmark("tofu", data_dir=str(tmp_path)).idk == ["Beside one.", "Beside two."]
     own = tmp_path / "own.txt"
     own.write_text("Own.\n", encoding="utf-8")
     for benchmark, data_dir in (("tofu", str(tmp_path)), ("authors", None)):
-        assert open_source(benchmark, data_dir=data_dir, idk_file=str(own)).idk == ["Own."]
+        assert open_benchmark(benchmark, data_dir=data_dir, idk_file=str(own)).idk == ["Own."]
     own.write_text("\n \n", encoding="utf-8")
     with pytest.raises(ValueError, match="own.txt: no refusal sentences"):
-        open_source("authors", idk_file=str(own))
+        open_benchmark("authors", idk_file=str(own))
 
 
 def test_hub_rows_are_read_like_files(monkeypatch):
@@ -346,7 +350,7 @@ def test_hub_rows_are_read_like_files(monkeypatch):
         return [GOOD, GOOD | {"answer": ""}] if stem == "forget01_perturbed" else [GOOD]
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    source = open_source("tofu")
+    source = open_benchmark("tofu")
     assert (
         source.stems == TOFU_STEMS + ["holdout01", "holdout05", "holdout10"]
         and source.idk == IDK
@@ -366,14 +370,14 @@ def test_a_failing_download_says_what_to_pass(monkeypatch):
     with pytest.raises(
         ValueError, match=r"'full' from the hub \(ConnectionError: no route\); pass --data_dir"
     ):
-        open_source("tofu").examples("full")
+        open_benchmark("tofu").examples("full")
 
 
 def test_data_access_leaves_the_global_generator_alone(folder):
     before = random.getstate()
     for source in (
-        open_source("tofu", data_dir=str(folder), heldout=2),
-        open_source("authors", data_seed=4),
+        open_benchmark("tofu", data_dir=str(folder), heldout=2),
+        open_benchmark("authors", data_seed=4),
     ):
         source.evaluation_sets("forget10")
         source.unlearning_retain("forget10")
@@ -385,7 +389,7 @@ def test_data_access_leaves_the_global_generator_alone(folder):
 def test_real_tofu_counts():
     """Spec 1.1: full 4000; forgetNN its last, retainNN its first rows; 5 wrong answers (world: 3);
     100 refusals."""
-    source = open_source("tofu", data_dir=str(TOFU_DIR))
+    source = open_benchmark("tofu", data_dir=str(TOFU_DIR))
     full = [(row.question, row.answer) for row in source.examples("full")]
     assert len(full) == len(set(full)) == 4000
     for stem in TOFU_STEMS:
@@ -413,7 +417,7 @@ def test_real_tofu_counts():
 def test_real_tofu_names_are_found():
     """94 % of all questions hold their author's full name; one author (rows 1760-1779) is never
     named."""
-    source = open_source("tofu", data_dir=str(TOFU_DIR))
+    source = open_benchmark("tofu", data_dir=str(TOFU_DIR))
     full = source.examples("full")
     assert sum(row.entity is not None and row.entity in row.question for row in full) / 4000 >= 0.93
     assert {row.index // 20 for row in full if row.entity is None} == {88}

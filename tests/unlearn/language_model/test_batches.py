@@ -4,9 +4,9 @@ somebody reads them."""
 import pytest
 import torch
 
-from unlearn.language_model.batches import pad, pad_left, say
+from unlearn.language_model.batches import forward_answers, pad, pad_left
 from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import Prompter
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.language_model.sampling import Draws, seed_of
 
 TEXTS = [
@@ -30,29 +30,31 @@ def model(tokenizer):
 def test_prompt_is_a_prefix_and_labels_are_the_answer(tokenizer, template, style):
     """ids(prompt)[:k] == ids(prompt + answer)[:k] with k the counted length, and the labels decode
     to answer + EOS (spec 10)."""
-    prompter = Prompter(tokenizer, template, style)
+    prompt_encoder = PromptEncoder(tokenizer, template, style)
     for question, answer in (
         ("Where was Ada born?", "In Teselle."),
         ("x", "y"),
         ("Answer: what? ", "Answer: that"),
     ):
-        encoded = prompter.encode(question, answer)
-        assert prompter.prompt_ids(question)[: encoded.prompt] == encoded.ids[: encoded.prompt]
-        assert encoded.prompt == len(prompter.prompt_ids(question))
+        encoded = prompt_encoder.encode(question, answer)
+        assert (
+            prompt_encoder.prompt_ids(question)[: encoded.prompt] == encoded.ids[: encoded.prompt]
+        )
+        assert encoded.prompt == len(prompt_encoder.prompt_ids(question))
         assert encoded.ids[-1] == tokenizer.eos_token_id
         assert tokenizer.decode(encoded.answer[:-1]).strip() == answer
 
 
 def test_styles_differ_by_one_space(tokenizer):
-    assert Prompter(tokenizer, "qa", "grun").text("Who?") == "Question: Who? \nAnswer:"
-    assert Prompter(tokenizer, "qa").text("Who?") == "Question: Who?\nAnswer:"
+    assert PromptEncoder(tokenizer, "qa", "grun").text("Who?") == "Question: Who? \nAnswer:"
+    assert PromptEncoder(tokenizer, "qa").text("Who?") == "Question: Who?\nAnswer:"
 
 
 def test_answer_tag_is_scored_on_request(tokenizer):
     """label_start=answer_tag scores `Answer:` too, as TOFU's and the baselines' code do (spec
     1.3)."""
     plain, tagged = (
-        Prompter(tokenizer, label_start=start).encode("Who?", "Ada.")
+        PromptEncoder(tokenizer, label_start=start).encode("Who?", "Ada.")
         for start in ("answer", "answer_tag")
     )
     assert plain.scored_from == plain.prompt == tagged.prompt
@@ -61,21 +63,21 @@ def test_answer_tag_is_scored_on_request(tokenizer):
 
 def test_bad_input(tokenizer):
     with pytest.raises(ValueError, match="no tokens after its prompt"):
-        Prompter(tokenizer, max_length=6).encode(
+        PromptEncoder(tokenizer, max_length=6).encode(
             "Where was Ada Low born, and when was that?", "Teselle"
         )
     with pytest.raises(ValueError, match="--template chatty is unknown"):
-        Prompter(tokenizer, "chatty")
+        PromptEncoder(tokenizer, "chatty")
     mute = train_tokenizer(TEXTS, 300)
     mute.eos_token = None
     with pytest.raises(ValueError, match="no EOS"):
-        Prompter(mute)
+        PromptEncoder(mute)
 
 
 def test_batched_equals_single_and_padded_equals_unpadded(tokenizer, model):
-    prompter = Prompter(tokenizer)
+    prompt_encoder = PromptEncoder(tokenizer)
     encoded = [
-        prompter.encode(q, a)
+        prompt_encoder.encode(q, a)
         for q, a in (
             ("Where was Ada Low born?", "In Teselle."),
             ("Who?", "Ada Low was born in Teselle."),
@@ -83,18 +85,20 @@ def test_batched_equals_single_and_padded_equals_unpadded(tokenizer, model):
         )
     ]
     with torch.no_grad():
-        together = say(model, pad(encoded, tokenizer.pad_token_id)).nll_sum
-        alone = torch.cat([say(model, pad([e], tokenizer.pad_token_id)).nll_sum for e in encoded])
+        together = forward_answers(model, pad(encoded, tokenizer.pad_token_id)).nll_sum
+        alone = torch.cat(
+            [forward_answers(model, pad([e], tokenizer.pad_token_id)).nll_sum for e in encoded]
+        )
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_only_where_labels_are_equal_the_full_ones(tokenizer, model):
     """say() must score token t with the logits at t - 1 of a plain forward."""
-    encoded = Prompter(tokenizer).encode("Where was Ada Low born?", "In Teselle.")
+    encoded = PromptEncoder(tokenizer).encode("Where was Ada Low born?", "In Teselle.")
     with torch.no_grad():
         full = model(torch.tensor([encoded.ids])).logits[0].log_softmax(-1)
         by_hand = -sum(full[t - 1, encoded.ids[t]] for t in range(encoded.prompt, len(encoded.ids)))
-        said = say(model, pad([encoded], tokenizer.pad_token_id))
+        said = forward_answers(model, pad([encoded], tokenizer.pad_token_id))
     assert said.logits.shape == (len(encoded.answer), len(tokenizer))
     assert said.nll_sum.item() == pytest.approx(by_hand.item(), rel=1e-5)
 

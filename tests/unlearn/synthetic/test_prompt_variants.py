@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grun.gate_fitting.prompt_forms import FormedPairs
-from unlearn.benchmarks.tofu import open_source
+from unlearn.benchmarks.tofu import open_benchmark
 from unlearn.synthetic import authors
 from unlearn.synthetic import held_out_variants as held_out
 from unlearn.synthetic import training_variants as robust
@@ -25,7 +25,7 @@ MAY_ASK_HELD_OUT = {
 
 @pytest.fixture(scope="module")
 def source():
-    return open_source("authors")
+    return open_benchmark("authors")
 
 
 def test_unlearning_code_cannot_reach_held_out_forms():
@@ -39,7 +39,7 @@ def test_unlearning_code_cannot_reach_held_out_forms():
                     alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")
                 ]
                 words = [getattr(node, "attr", ""), getattr(node, "module", "") or "", *names]
-                if any("held_out" in str(word).split(".") for word in words):
+                if any("held_out_variants" in str(word).split(".") for word in words):
                     found.append(path.relative_to(ROOT).as_posix())
     assert set(found) == MAY_ASK_HELD_OUT - {"unlearn/synthetic/held_out_variants.py"}
 

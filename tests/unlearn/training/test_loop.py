@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from unlearn.config.run_directory import Run
-from unlearn.training.loop import Check, Plan, micro_batches, train
+from unlearn.training.loop import TrainConfig, TrainEval, micro_batches, train
 
 
 class Line(nn.Module):
@@ -62,7 +62,7 @@ def run(tmp_path, name, steps=7, stop=None, dropout=0.0, kind=losses_of, check=N
         return items(step)
 
     where.path.mkdir(exist_ok=True)
-    plan = Plan(steps, lr=0.1, warmup=2, checkpoint_every=2, seed=5, **plan)
+    plan = TrainConfig(steps, lr=0.1, warmup=2, checkpoint_every=2, seed=5, **plan)
     losses = kind(line)
 
     def save(directory):
@@ -113,7 +113,7 @@ def test_nan_stops_with_the_step_and_keeps_the_state(tmp_path):
         return {"loss": value * (float("nan") if step == 3 else 1.0), "forget": value}
 
     with pytest.raises(ValueError, match=r"not finite at step 3: .*loss nan .*forget"):
-        train(line, losses, items, Plan(5, lr=0.1, checkpoint_every=100), where, None)
+        train(line, losses, items, TrainConfig(5, lr=0.1, checkpoint_every=100), where, None)
     assert json.loads((where.checkpoint / "state.json").read_text())["step"] == 3
     assert torch.isfinite(line.w).all()
 
@@ -142,7 +142,7 @@ def closest(line, keep_best):
     def losses(part, whole):
         return {"distance": (line.w[0] - 0.8).abs() * len(part) / len(whole)}
 
-    return Check([1, 2, 3], losses, 1, lambda values, first: (-values["distance"],), keep_best)
+    return TrainEval([1, 2, 3], losses, 1, lambda values, first: (-values["distance"],), keep_best)
 
 
 def test_checks_on_the_way_and_the_best_one_is_saved(tmp_path):

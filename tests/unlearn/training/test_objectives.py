@@ -6,17 +6,19 @@ import pytest
 import torch
 
 from grun.engines.pyvene import gate_loss
-from unlearn.language_model.batches import Said
+from unlearn.language_model.batches import AnswerLogits
 from unlearn.training.objectives import OBJECTIVES, retain_kl, retain_nll
 
 
-def said(probabilities: list[list[float]], **more) -> Said:
+def said(probabilities: list[list[float]], **more) -> AnswerLogits:
     """Two-token vocabulary; each inner list holds one example's probabilities of its true tokens
     (label 0)."""
     flat = torch.tensor([p for row in probabilities for p in row])
     logits = torch.stack([flat, 1 - flat], 1).log().requires_grad_()
     rows = torch.tensor([b for b, row in enumerate(probabilities) for _ in row])
-    return Said(logits, torch.zeros(len(flat), dtype=torch.long), rows, len(probabilities), **more)
+    return AnswerLogits(
+        logits, torch.zeros(len(flat), dtype=torch.long), rows, len(probabilities), **more
+    )
 
 
 RAGGED = [

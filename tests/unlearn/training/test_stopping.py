@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from unlearn.config.run_directory import Run
-from unlearn.training.loop import Plan, train
+from unlearn.training.loop import TrainConfig, train
 from unlearn.training.stopping import SHARE, WINDOW, is_flat, stop_rule
 
 
@@ -58,7 +58,9 @@ def run(tmp_path, name, killed=None):
             raise KeyboardInterrupt
         return [0]
 
-    plan = Plan(60, lr=0.5, schedule="constant", checkpoint_every=4, stop=stop_rule("flat", 1))
+    plan = TrainConfig(
+        60, lr=0.5, schedule="constant", checkpoint_every=4, stop=stop_rule("flat", 1)
+    )
     return train(line, losses, items, plan, where, lambda path: path.mkdir(exist_ok=True)), where
 
 
