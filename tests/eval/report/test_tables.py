@@ -19,7 +19,7 @@ def make_run(
 ):
     """A finished run whose summary on `evaluated` is `more`; None: not evaluated. `more` may name
     the run, too."""
-    place = more.pop("benchmark_id", "authors")
+    benchmark_id = more.pop("benchmark_id", "authors")
     model = more.pop("model", "tiny")
     variant = more.pop("variant", "")
     method = objective if tuner == "-" else f"{objective}-{tuner}"
@@ -32,7 +32,7 @@ def make_run(
     )
     config = {
         "benchmark": place.partition(",")[0],
-        "benchmark_id": place,
+        "benchmark_id": benchmark_id,
         "model": model,
         "split": split,
         "seed": seed,
@@ -235,7 +235,7 @@ def test_rows_of_target_reference_and_runs_stand_on_the_splits_they_belong_to(tm
     run = make_run(tmp_path, forget_rouge=0.1)
     for path in (target, reference, run):
         add_evaluation(path, "forget05", forget_rouge=0.8)
-    make_run(tmp_path, place="authors,authors=12", forget_rouge=0.1)
+    make_run(tmp_path, benchmark_id="authors,authors=12", forget_rouge=0.1)
     printed = tables.tabulate(tmp_path)
     assert [(row["benchmark"], row["split"], row["objective"]) for row in read_csv(tmp_path)] == [
         ("authors", "forget05", "target"),
@@ -387,7 +387,7 @@ def test_what_cannot_be_tabulated_honestly_is_refused(tmp_path):
 
 def test_the_command_filters_by_benchmark_and_refuses_abbreviated_flags(tmp_path, capsys):
     make_run(tmp_path, forget_rouge=0.1)
-    make_run(tmp_path, "gd", "full", place="tofu", forget_rouge=0.1)
+    make_run(tmp_path, "gd", "full", benchmark_id="tofu", forget_rouge=0.1)
     tables.main(["--runs", str(tmp_path), "--benchmark", "tofu"])
     assert [row["benchmark"] for row in read_csv(tmp_path)] == ["tofu"]
     assert "== tofu, tiny, forget10" in capsys.readouterr().out
