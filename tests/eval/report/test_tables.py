@@ -25,13 +25,13 @@ def make_run(
     method = objective if tuner == "-" else f"{objective}-{tuner}"
     path = (
         runs
-        / place
+        / benchmark_id
         / model
         / split
         / "-".join(part for part in (method, variant, f"seed{seed}") if part)
     )
     config = {
-        "benchmark": place.partition(",")[0],
+        "benchmark": benchmark_id.partition(",")[0],
         "benchmark_id": benchmark_id,
         "model": model,
         "split": split,
