@@ -57,13 +57,13 @@ class Tuner:
             self.model,
             pad([e for batch in batches.values() for e in batch.encoded], 0, self.device),
         )
-        tokens = [len(batch.rows) for batch in batches.values()]
+        tokens = [len(batch.example_index) for batch in batches.values()]
         sizes = [len(batch) for batch in batches.values()]
         parts = zip(
             batches,
             together.logits.split(tokens),
             together.labels.split(tokens),
-            together.rows.split(tokens),
+            together.example_index.split(tokens),
             sizes,
             strict=True,
         )

@@ -195,12 +195,12 @@ class CorpusLosses:
             return dict(
                 zip(
                     batches,
-                    seen[-1][0].split([len(batch.rows) for batch in batches.values()]),
+                    seen[-1][0].split([len(batch.example_index) for batch in batches.values()]),
                     strict=True,
                 )
             )
         return {
-            name: own[batch.rows, batch.columns - 1]
+            name: own[batch.example_index, batch.token_index - 1]
             for (name, batch), own in zip(batches.items(), seen, strict=True)
         }
 
@@ -211,7 +211,10 @@ class CorpusLosses:
         edited token itself is in M on demand alone."""
         edited = int(self.args.steer_edit)
         counted = torch.cat(
-            [batch.rows.new_zeros(1).bool(), batch.rows[1:] == batch.rows[:-1]]
+            [
+                batch.example_index.new_zeros(1).bool(),
+                batch.example_index[1:] == batch.example_index[:-1],
+            ]
         ) | bool(edited)
         count = sum(len(e.ids) - e.prompt + edited for e in (getattr(item, name) for item in whole))
         return ((h.float() - target.float()).pow(2).mean(-1) * counted).sum() / count

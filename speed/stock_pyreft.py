@@ -59,8 +59,8 @@ class PyreftStepper:
             [self.prompt_encoder.encode(e.question, e.answer) for e in examples], 0, self.device
         )
         labels = torch.full_like(batch.input_ids, -100)
-        labels[batch.rows, batch.columns] = batch.labels
-        places = [[[position] for position in (batch.prompts - 1).tolist()]] * self.layers
+        labels[batch.example_index, batch.token_index] = batch.labels
+        places = [[[position] for position in (batch.prompt_lengths - 1).tolist()]] * self.layers
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         return self.model(inputs, unit_locations={"sources->base": (None, places)}, labels=labels)[
             1

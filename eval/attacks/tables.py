@@ -69,7 +69,10 @@ def collect(runs: str | Path) -> pd.DataFrame:
             "method": name,
             "seed": config["seed"],
         }
-        known |= {"benchmark": config.get("benchmark_id") or config["benchmark"], "model": config["model"]}
+        known |= {
+            "benchmark": config.get("benchmark_id") or config["benchmark"],
+            "model": config["model"],
+        }
         for folder in sorted(
             path
             for path in run.path.glob("attacks/*")

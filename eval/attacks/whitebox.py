@@ -51,7 +51,7 @@ def logit_lens(eval_model: EvalModel, case: Case) -> list[dict]:
         for place, i in enumerate(indices):
             side, _, e = named[i]
             start, end = (position - encoded[i].prompt for position in spans[i])
-            share = right[:, batch.rows == place][:, start:end].float().mean(1).tolist()
+            share = right[:, batch.example_index == place][:, start:end].float().mean(1).tolist()
             rows[i] = {
                 "side": side,
                 "index": e.index,
@@ -88,7 +88,9 @@ def first_choices(eval_model: EvalModel, batch: Batch) -> torch.Tensor:
 
     def look(_module, _args, output):
         seen.append(
-            (output[0] if isinstance(output, tuple) else output)[batch.rows, batch.columns - 1]
+            (output[0] if isinstance(output, tuple) else output)[
+                batch.example_index, batch.token_index - 1
+            ]
         )
 
     handles = [

@@ -198,7 +198,11 @@ def curves(runs: str | Path, benchmarks=BENCHMARKS) -> dict[str, list[Curve]]:
                     read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
                 )
                 title = ", ".join(
-                    (config.get("benchmark_id") or config["benchmark"], config["model"], folder.name)
+                    (
+                        config.get("benchmark_id") or config["benchmark"],
+                        config["model"],
+                        folder.name,
+                    )
                 )
                 panels.setdefault(title, []).append(
                     Curve(run.path.name, config["objective"], ratios, summary)

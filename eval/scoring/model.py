@@ -48,7 +48,7 @@ class EvalModel:
         """`forward_answers`, with gradients."""
         if self.adapter_hooks is None:
             return forward_answers(self.model, batch)
-        with self.adapter_hooks.at(batch.prompts - 1):
+        with self.adapter_hooks.at(batch.prompt_lengths - 1):
             return forward_answers(self.model, batch)
 
     @torch.no_grad()

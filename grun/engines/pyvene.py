@@ -24,8 +24,10 @@ def gate_loss(forget: AnswerLogits, retain: AnswerLogits, kind: str = "bce_logit
 
     `bce_logits` keeps a gradient where a gate is saturated on the wrong side; `bce_prob` is
     upstream's BCE of the bfloat16 sigmoid, which does not (spec 4.2)."""
-    logits = torch.cat([forget.gates, retain.gates], 1)
-    target = torch.cat([torch.ones_like(forget.gates), torch.zeros_like(retain.gates)], 1)
+    logits = torch.cat([forget.gate_logits, retain.gate_logits], 1)
+    target = torch.cat(
+        [torch.ones_like(forget.gate_logits), torch.zeros_like(retain.gate_logits)], 1
+    )
     if kind == "bce_logits":
         values = binary_cross_entropy_with_logits(logits, target, reduction="none")
     else:
@@ -48,11 +50,11 @@ class PyveneEngine:
     def say_one(self, batch: Batch) -> AnswerLogits:
         def edited(**inputs):
             return self.intervened(
-                inputs, unit_locations=self.intervened.locations(batch.prompts - 1)
+                inputs, unit_locations=self.intervened.locations(batch.prompt_lengths - 1)
             )[1]
 
         said = forward_answers(edited, batch, head=self.model.get_output_embeddings())
-        return replace(said, gates=self.intervened.gates)
+        return replace(said, gate_logits=self.intervened.gates)
 
     def reference_forward(self, batch: Batch) -> AnswerLogits:
         with torch.no_grad():

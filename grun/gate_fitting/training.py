@@ -215,7 +215,7 @@ def calibrate(
             for i in range(0, len(encoded), 32)
         ]
         return torch.cat(
-            [engine.forward_answers({"forget": part})["forget"].gates for part in parts], 1
+            [engine.forward_answers({"forget": part})["forget"].gate_logits for part in parts], 1
         ).cpu()
 
     negative = logits(held)
@@ -253,10 +253,10 @@ class HookedEngine:
             )
             found = {}
             for name, batch in batches.items():
-                with adapter_hooks.at(batch.prompts - 1):
+                with adapter_hooks.at(batch.prompt_lengths - 1):
                     said = forward_answers(self.model, batch)
                 found[name] = (
-                    replace(said, gates=torch.stack(list(reach.trained.values())))
+                    replace(said, gate_logits=torch.stack(list(reach.trained.values())))
                     if reach.trained
                     else said
                 )

@@ -338,7 +338,9 @@ def test_one_forward_says_what_two_say(untied, prompt_encoder):
     }
     for name, said in tuner.forward_answers(batches).items():
         alone = forward_answers(tuner.model, batches[name])
-        assert torch.equal(said.rows, alone.rows) and said.size == len(batches[name])
+        assert torch.equal(said.example_index, alone.example_index) and said.size == len(
+            batches[name]
+        )
         torch.testing.assert_close(said.nll_sum, alone.nll_sum, rtol=1e-5, atol=1e-5)
 
 

@@ -74,15 +74,15 @@ def test_hooks_equal_pyvene(model, tokenizer, gate):
     adapter = adapter_for(model, gate=gate)
     batch = batch_for(tokenizer)
     through_pyvene = PyveneEngine(model, adapter).say_one(batch)
-    with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompts - 1):
+    with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompt_lengths - 1):
         through_hooks = forward_answers(model, batch)
         torch.testing.assert_close(
             through_hooks.nll_sum, through_pyvene.nll_sum, rtol=1e-6, atol=1e-6
         )
         if gate == "none":
-            assert adapter_hooks.gates is None and through_pyvene.gates is None
+            assert adapter_hooks.gates is None and through_pyvene.gate_logits is None
         else:
-            torch.testing.assert_close(adapter_hooks.gate_logits, through_pyvene.gates)
+            torch.testing.assert_close(adapter_hooks.gate_logits, through_pyvene.gate_logits)
     changed = (through_hooks.nll_sum - forward_answers(model, batch).nll_sum).abs()
     assert (changed > 1e-4).all(), "an untrained adapter must already move the answers"
 
@@ -102,13 +102,13 @@ def test_the_edit_is_where_it_should_be(model, tokenizer):
     handle = model.model.layers[3].register_forward_hook(
         lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out).detach())
     )
-    with adapter_hooks.at(batch.prompts - 1):
+    with adapter_hooks.at(batch.prompt_lengths - 1):
         forward_answers(model, batch)
     handle.remove()
     adapter_hooks.remove()
     base, edited = seen
     edit = adapter.edits["3"]
-    for b, position in enumerate((batch.prompts - 1).tolist()):
+    for b, position in enumerate((batch.prompt_lengths - 1).tolist()):
         h = base[b, position]
         rotation = edit.rotation()
         gate = edit.gate(h).sigmoid()
@@ -147,10 +147,10 @@ def test_generation_batched_and_left_padded_equals_single(model, tokenizer):
             for q, p in zip(QUESTIONS, prompts, strict=True)
         ]
         right = pad(ended, tokenizer.pad_token_id)
-        with adapter_hooks.at(right.prompts - 1):
+        with adapter_hooks.at(right.prompt_lengths - 1):
             first = (
                 model(right.input_ids, attention_mask=right.attention_mask)
-                .logits[torch.arange(3), right.prompts - 1]
+                .logits[torch.arange(3), right.prompt_lengths - 1]
                 .argmax(-1)
             )
         assert torch.equal(first, together[:, 0])

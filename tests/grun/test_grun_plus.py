@@ -129,7 +129,7 @@ def edited_in(model, adapter, batch) -> tuple[list[int], int]:
     in all."""
     seen, handle = outputs_of(model, 1)
     forward_answers(model, batch)
-    with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompts - 1):
+    with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompt_lengths - 1):
         handle.remove()
         edited, handle = outputs_of(model, 1)
         forward_answers(model, batch)
@@ -171,11 +171,11 @@ def test_a_shut_gate_is_the_base_bit_for_bit(model, prompt_encoder, at):
         assert (adapter_hooks.gates > 0.5).tolist() == [
             [True, False, True]
         ] and adapter_hooks.gates.shape == (1, 3)
-        with adapter_hooks.at(batch.prompts - 1):
+        with adapter_hooks.at(batch.prompt_lengths - 1):
             said = forward_answers(model, batch)
         with adapter_hooks.off():
             assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, base)
-    quiet = said.rows == 1
+    quiet = said.example_index == 1
     assert torch.equal(said.logits[quiet], unedited.logits[quiet]) and not torch.equal(
         said.logits[~quiet], unedited.logits[~quiet]
     )
@@ -207,7 +207,10 @@ def test_edited_tokens(model, prompt_encoder):
         seen, handle = outputs_of(model, 1)
         forward_answers(model, batch)
         handle.remove()
-        with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompts - 1):
+        with (
+            AdapterHooks(model, adapter) as adapter_hooks,
+            adapter_hooks.at(batch.prompt_lengths - 1),
+        ):
             seen_edited, handle = outputs_of(model, 1)
             forward_answers(model, batch)
             handle.remove()

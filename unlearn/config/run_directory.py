@@ -131,7 +131,9 @@ def cell_of(args, origins: dict, plain, objective: str, tuner: str) -> tuple["Ru
         "config_key": identity(args),
         "flags": resolved(args, origins),
     }
-    return Run(model_path(args.runs, config["benchmark_id"], args.model) / args.split / name), config
+    return Run(
+        model_path(args.runs, config["benchmark_id"], args.model) / args.split / name
+    ), config
 
 
 class Run:

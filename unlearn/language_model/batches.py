@@ -1,8 +1,8 @@
-"""Batches: padded token ids with labels on the scored tokens, and what a model says on exactly
-those tokens.
+"""Padded batches of token ids, and a model's logits on exactly the tokens that are scored.
 
-`AnswerLogits` is the one form in which a model's answer reaches objectives and metrics: packed, one row per
-scored token, so that no logits are ever computed that nobody reads."""
+Logits are packed: one row per scored token, and none for any other, so that no logits are computed
+that nobody reads. `AnswerLogits` is the form in which they go to every objective and metric.
+"""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,21 +15,28 @@ from unlearn.language_model.prompts import Encoded
 
 @dataclass
 class Batch:
-    """Right-padded examples. input_ids, attention_mask [B, T] int64; rows, columns [N] int64 name
-    the N scored tokens; prompts [B] int64: number of prompt tokens, so the last prompt token of
-    example b is at prompts[b] - 1."""
+    """B right-padded examples, T tokens wide, with N scored tokens in all.
+
+    encoded          the B examples
+    input_ids        [B, T] int64, padded on the right
+    attention_mask   [B, T] int64: 1 on every true token, EOS included
+    prompt_lengths   [B] int64: number of prompt tokens; the last one of example b is at index
+                     prompt_lengths[b] - 1
+    example_index    [N] int64: the example that each scored token belongs to, ascending
+    token_index      [N] int64: its position in that example
+    """
 
     encoded: list[Encoded]
     input_ids: Tensor
     attention_mask: Tensor
-    prompts: Tensor
-    rows: Tensor
-    columns: Tensor
+    prompt_lengths: Tensor
+    example_index: Tensor
+    token_index: Tensor
 
     @property
     def labels(self) -> Tensor:
         """[N] int64: the scored tokens themselves."""
-        return self.input_ids[self.rows, self.columns]
+        return self.input_ids[self.example_index, self.token_index]
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -37,24 +44,33 @@ class Batch:
 
 @dataclass
 class AnswerLogits:
-    """What a model says on the scored tokens of B examples.
+    """A model's logits on the N scored tokens of B examples.
 
-    logits [N, V] float32 (row i predicts labels[i] from all tokens before it); labels, rows [N]
-    int64; size = B; gates [L, B] float32 gate logits by layer depth, if the model has gates.
-    tokens, examples: what token and example means divide by. They exceed N and B when this is one
-    part (a micro-batch, one process's share) of a larger batch; the sum over the parts is then
-    exactly the large batch's value. reference_nll [B] and reference_logits [N, V]: the same from
-    the frozen model, where an objective needs them."""
+    logits            [N, V] float32; row i predicts labels[i] from all tokens before it
+    labels            [N] int64: the scored tokens
+    example_index     [N] int64: the example that each of them belongs to
+    size              B
+    gate_logits       [L, B] float32, by layer depth, if the model has gates
+    tokens, examples  the counts that means divide by. They exceed N and B where this is one part
+                      (a micro-batch, one process's share) of a larger batch: the sum over the
+                      parts is then exactly the larger batch's value.
+    reference_nll     [B]: -log p of each answer under the frozen model, where an objective needs it
+    reference_logits  [N, V]: logits of the frozen model, where an objective needs them
+    states            [N, d]: output of one decoder layer at the positions of `logits`, if asked for
+    reference_states  [N, d]: the same of the frozen model
+    """
 
     logits: Tensor
     labels: Tensor
-    rows: Tensor
+    example_index: Tensor
     size: int
-    gates: Tensor | None = None
+    gate_logits: Tensor | None = None
     tokens: int = 0
     examples: int = 0
     reference_nll: Tensor | None = None
     reference_logits: Tensor | None = None
+    states: Tensor | None = None
+    reference_states: Tensor | None = None
 
     def __post_init__(self):
         self.tokens = self.tokens or len(self.labels)
@@ -68,7 +84,7 @@ class AnswerLogits:
     def per_example(self, values: Tensor) -> Tensor:
         """[N] -> [B]: sum over each example's scored tokens."""
         return torch.zeros(self.size, dtype=values.dtype, device=values.device).index_add(
-            0, self.rows, values
+            0, self.example_index, values
         )
 
     @property
@@ -102,23 +118,26 @@ class AnswerLogits:
 
 
 def pad(encoded: list[Encoded], pad_id: int, device="cpu") -> Batch:
-    """Right-pad examples to the longest; attention is 1 on every true token, EOS included."""
+    """Right-pad examples to the longest."""
     length = max(len(e.ids) for e in encoded)
-    ids = torch.tensor([e.ids + [pad_id] * (length - len(e.ids)) for e in encoded])
-    mask = torch.tensor([[1] * len(e.ids) + [0] * (length - len(e.ids)) for e in encoded])
+    input_ids = torch.tensor([e.ids + [pad_id] * (length - len(e.ids)) for e in encoded])
+    attention_mask = torch.tensor([[1] * len(e.ids) + [0] * (length - len(e.ids)) for e in encoded])
     scored = [
-        (row, column)
-        for row, e in enumerate(encoded)
-        for column in range(e.scored_from, len(e.ids))
+        (example, token)
+        for example, e in enumerate(encoded)
+        for token in range(e.scored_from, len(e.ids))
     ]
-    rows, columns = torch.tensor(scored).T
-    prompts = torch.tensor([e.prompt for e in encoded])
-    return Batch(encoded, *(t.to(device) for t in (ids, mask, prompts, rows, columns)))
+    example_index, token_index = torch.tensor(scored).T
+    prompt_lengths = torch.tensor([e.prompt for e in encoded])
+    tensors = (input_ids, attention_mask, prompt_lengths, example_index, token_index)
+    return Batch(encoded, *(tensor.to(device) for tensor in tensors))
 
 
 def pad_left(prompts: list[list[int]], pad_id: int, device="cpu") -> tuple[Tensor, Tensor]:
-    """Left-pad prompts for generation: input_ids and attention_mask [B, T]; every last prompt token
-    is at T - 1."""
+    """Left-pad prompts for generation: input_ids and attention_mask, [B, T] int64.
+
+    The last token of every prompt is at index T - 1.
+    """
     length = max(map(len, prompts))
     ids = torch.tensor([[pad_id] * (length - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
@@ -126,10 +145,11 @@ def pad_left(prompts: list[list[int]], pad_id: int, device="cpu") -> tuple[Tenso
 
 
 @contextmanager
-def logits_only_at(head: nn.Module, rows: Tensor, columns: Tensor):
-    """Within it, the model of this output head returns logits [1, N, V] for the N named positions
-    alone."""
-    handle = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][rows, columns][None],))
+def logits_only_at(head: nn.Module, example_index: Tensor, token_index: Tensor):
+    """Within it, the model with this output head returns logits [1, N, V] for N positions alone."""
+    handle = head.register_forward_pre_hook(
+        lambda _, inputs: (inputs[0][example_index, token_index][None],)
+    )
     try:
         yield
     finally:
@@ -137,10 +157,14 @@ def logits_only_at(head: nn.Module, rows: Tensor, columns: Tensor):
 
 
 def forward_answers(model, batch: Batch, head: nn.Module | None = None) -> AnswerLogits:
-    """One forward pass over a batch; `model` is an HF causal model, or any callable like one whose
-    output head is given."""
-    with logits_only_at(head or model.get_output_embeddings(), batch.rows, batch.columns - 1):
+    """Run one forward pass over a batch and return its answer logits.
+
+    `model` is a Hugging Face causal model, or a callable with the same arguments whose output head
+    is given as `head`.
+    """
+    head = head or model.get_output_embeddings()
+    with logits_only_at(head, batch.example_index, batch.token_index - 1):
         logits = model(
             input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
         ).logits[0]
-    return AnswerLogits(logits.float(), batch.labels, batch.rows, len(batch))
+    return AnswerLogits(logits.float(), batch.labels, batch.example_index, len(batch))

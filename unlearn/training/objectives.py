@@ -114,7 +114,12 @@ def ceu(forget: AnswerLogits, **_) -> Tensor:
     OpenUnlearning's trainer (spec 5.4)."""
     others = forget.logits.detach().scatter(1, forget.labels[:, None], -torch.inf).softmax(-1)
     values = -(others * forget.logits.log_softmax(-1)).sum(-1)
-    later = torch.cat([forget.rows.new_zeros(1).bool(), forget.rows[1:] == forget.rows[:-1]])
+    later = torch.cat(
+        [
+            forget.example_index.new_zeros(1).bool(),
+            forget.example_index[1:] == forget.example_index[:-1],
+        ]
+    )
     return (values * later).sum() / (forget.tokens - forget.examples)
 
 

@@ -256,7 +256,7 @@ def test_gradient_norm_by_hand():
         return AnswerLogits(
             (model.a + 2 * model.b).expand(len(batch.labels), 4),
             batch.labels,
-            batch.rows,
+            batch.example_index,
             len(batch),
         )
 

@@ -193,13 +193,13 @@ def test_gate_loss():
     probabilities, where BCE is clamped to 100."""
     forget = said([[0.5]])
     retain = said([[0.5], [0.5]])
-    forget.gates = torch.zeros(1, 1)
-    retain.gates = torch.tensor([[9.0, 0.0]], requires_grad=True)
+    forget.gate_logits = torch.zeros(1, 1)
+    retain.gate_logits = torch.tensor([[9.0, 0.0]], requires_grad=True)
     value = gate_loss(forget, retain)
     assert value.item() == pytest.approx((9.0001 + 2 * LN2) / 3, abs=1e-4)
-    assert torch.autograd.grad(value, retain.gates)[0][0, 0].item() == pytest.approx(
+    assert torch.autograd.grad(value, retain.gate_logits)[0][0, 0].item() == pytest.approx(
         0.9999 / 3, abs=1e-4
     )
     upstream = gate_loss(forget, retain, "bce_prob")
     assert upstream.item() == pytest.approx((100 + 2 * LN2) / 3, abs=1e-2)
-    assert torch.autograd.grad(upstream, retain.gates)[0][0, 0].item() == 0
+    assert torch.autograd.grad(upstream, retain.gate_logits)[0][0, 0].item() == 0
