@@ -3,9 +3,7 @@ controls; and the real commands."""
 
 import copy
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,42 +18,27 @@ from eval.scoring.model import load
 from grun.adapter.weights import Adapter, AdapterConfig
 from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import GrunTuner
+from tests.toy import (
+    ANSWERS,
+    AUTHORS_FLAGS,
+    AUTHORS_FOLDER,
+    FORGET,
+    QUESTIONS,
+    RETAIN,
+    copy_runs,
+    only_run,
+)
 from unlearn.benchmarks.tofu import Example
 from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import forward_answers, pad
-from unlearn.language_model.models import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import PromptEncoder
-from unlearn.training import alternates, finetune
+from unlearn.language_model.models import build_tiny
+from unlearn.training import alternates
 from unlearn.training.loop import train
 from unlearn.training.loss import UnlearningLoss, build_train_config
 from unlearn.training.objectives import OBJECTIVES
 from unlearn.training.sampler import ForgetRetainSampler
 
-QUESTIONS = [
-    "Where was Ada Low born?",
-    "Who?",
-    "Which prize did Ada Low win, and when?",
-    "What is her home?",
-]
-ANSWERS = [
-    "In Teselle.",
-    "Ada.",
-    "The Lune Prize, in 1912, for her third book.",
-    "A house by the sea.",
-]
-FORGET = [Example(i, q, a) for i, (q, a) in enumerate(zip(QUESTIONS, ANSWERS, strict=True))]
-RETAIN = [
-    Example(i, q.replace("Ada Low", "Bo Ray"), a)
-    for i, (q, a) in enumerate(zip(QUESTIONS, reversed(ANSWERS), strict=True))
-]
 MADE_UP = [["In Marl.", "In Ost."], ["Eda."], ["The Sun Prize."], ["A flat."]]
-DATA = ["--authors", "10", "--heldout", "2"]
-PLACE = "authors,authors=10,heldout=2/tiny"
-
-
-@pytest.fixture(scope="module")
-def prompt_encoder():
-    return PromptEncoder(train_tokenizer([*QUESTIONS, *ANSWERS, "Question: ?\nAnswer:"] * 3, 300))
 
 
 @pytest.fixture(scope="module")
@@ -447,51 +430,22 @@ def test_guards(untied, prompt_encoder, tmp_path):
     ]
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    """A runs folder with a target under its default name."""
-    runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.main(
-        [
-            *DATA,
-            "--steps",
-            "2",
-            "--hidden",
-            "32",
-            "--depth",
-            "4",
-            "--batch",
-            "8",
-            "--runs",
-            str(runs),
-        ]
-    )
-    (made,) = (runs / PLACE / "full").iterdir()
-    made.rename(made.with_name("target-seed42"))
-    return runs
-
-
 def words(runs, *more):
-    return [*DATA, "--runs", str(runs), "--steps", "3", "--batch", "4", *more]
-
-
-def only_run(runs, pattern):
-    (found,) = (Path(runs) / PLACE / "forget10").glob(pattern)
-    return Run(found)
+    return [*AUTHORS_FLAGS, "--runs", str(runs), "--steps", "3", "--batch", "4", *more]
 
 
 @pytest.mark.parametrize("tuner", ["full", "lora"])
-def test_trained_saved_and_loaded(toy, tuner, capsys):
+def test_trained_saved_and_loaded(runs, tuner, capsys):
     """What was trained is what eval.scoring.model opens; the base model that a LoRA sat on is
     itself again afterwards; a second start is skipped."""
     baselines_train.main(
-        words(toy, "--objective", "npo", "--tuner", tuner, "--lr", "1e-2", "--save_steps", "2")
+        words(runs, "--objective", "npo", "--tuner", tuner, "--lr", "1e-2", "--save_steps", "2")
     )
-    run = only_run(toy, f"npo-{tuner}-*")
+    run = only_run(runs, f"forget10/npo-{tuner}-*")
     assert (run.path / f"step-2/{'model' if tuner == 'full' else 'lora'}").is_dir() and run.result[
         "trainable_params"
     ] > 0
-    target = load(toy / PLACE / "full" / "target-seed42")
+    target = load(runs / AUTHORS_FOLDER / "full" / "target-seed42")
     batch = pad(
         [target.prompt_encoder.encode(q, a) for q, a in zip(QUESTIONS, ANSWERS, strict=True)], 0
     )
@@ -505,15 +459,15 @@ def test_trained_saved_and_loaded(toy, tuner, capsys):
         )
     capsys.readouterr()
     baselines_train.main(
-        words(toy, "--objective", "npo", "--tuner", tuner, "--lr", "1e-2", "--save_steps", "2")
+        words(runs, "--objective", "npo", "--tuner", tuner, "--lr", "1e-2", "--save_steps", "2")
     )
     assert "skipped, finished before" in capsys.readouterr().out
 
 
-def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch):
+def test_killed_and_resumed_equals_uninterrupted(runs, tmp_path, monkeypatch):
     """A PDU run with LoRA dropout, killed in its third step: the same weights, byte for byte, dual
     variable and log included."""
-    target = str(toy / PLACE / "full" / "target-seed42")
+    target = str(runs / AUTHORS_FOLDER / "full" / "target-seed42")
     more = [
         "--objective",
         "pdu",
@@ -545,13 +499,13 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             baselines_train.main(words(tmp_path / "b", *more))
     assert (
-        json.loads((only_run(tmp_path / "b", "pdu-*").checkpoint / "state.json").read_text())[
-            "losses"
-        ]["dual"]
+        json.loads(
+            (only_run(tmp_path / "b", "forget10/pdu-*").checkpoint / "state.json").read_text()
+        )["losses"]["dual"]
         > 1
     )
     baselines_train.main(words(tmp_path / "b", *more))
-    one, other = (only_run(tmp_path / name, "pdu-*") for name in "ab")
+    one, other = (only_run(tmp_path / name, "forget10/pdu-*") for name in "ab")
     weights = [load_file(run.path / "lora" / "adapter_model.safetensors") for run in (one, other)]
     assert (
         all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -559,10 +513,10 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch):
     )
 
 
-def test_checks_during_training_and_the_best_is_kept(toy, tmp_path):
+def test_checks_during_training_and_the_best_is_kept(runs, tmp_path):
     """GA at a high rate loses retain at once: the best check is the first, and --keep best hands
     back the target's own weights."""
-    target = toy / PLACE / "full" / "target-seed42"
+    target = runs / AUTHORS_FOLDER / "full" / "target-seed42"
     more = [
         "--objective",
         "ga",
@@ -577,7 +531,7 @@ def test_checks_during_training_and_the_best_is_kept(toy, tmp_path):
     ]
     for keep in ("last", "best"):
         baselines_train.main(words(tmp_path / keep, "--keep", keep, *more))
-    last, best = (only_run(tmp_path / keep, "ga-*") for keep in ("last", "best"))
+    last, best = (only_run(tmp_path / keep, "forget10/ga-*") for keep in ("last", "best"))
     checks = [record["check"] for record in last.logged() if "check" in record]
     assert [check["step"] for check in checks] == [0, 1, 2, 3] and checks[-1]["forget"] > checks[0][
         "forget"
@@ -591,16 +545,15 @@ def test_checks_during_training_and_the_best_is_kept(toy, tmp_path):
     )
 
 
-def test_controls_through_the_same_loader(toy, tmp_path):
+def test_controls_through_the_same_loader(toy_runs, tmp_path):
     """A control refuses where it fires and lets the target speak where not, says so as a gate of 1
     or 0, and has no likelihoods."""
-    runs = tmp_path / "runs"
-    shutil.copytree(toy / PLACE / "full", runs / PLACE / "full")
+    runs = copy_runs(toy_runs, tmp_path / "runs")
     for kind in controls.CONTROLS:
-        controls.main([*DATA, "--runs", str(runs), "--control", kind])
+        controls.main([*AUTHORS_FLAGS, "--runs", str(runs), "--control", kind])
         with (
-            load(only_run(runs, f"control-{kind}-*").path) as subject,
-            load(runs / PLACE / "full" / "target-seed42") as target,
+            load(only_run(runs, f"forget10/control-{kind}-*").path) as subject,
+            load(runs / AUTHORS_FOLDER / "full" / "target-seed42") as target,
         ):
             forget = ["Where was x born?", *subject.guard.names[:1]]
             prompts = [subject.prompt_encoder.prompt_ids(question) for question in forget]
@@ -623,6 +576,6 @@ def test_controls_through_the_same_loader(toy, tmp_path):
                 is None
             )
     assert fired == [False, True]
-    assert only_run(runs, "control-probe-*").result["forget_fired"] >= 0
+    assert only_run(runs, "forget10/control-probe-*").result["forget_fired"] >= 0
     with pytest.raises(ValueError, match="--layer"):
-        controls.main([*DATA, "--runs", str(runs), "--control", "probe", "--layer", "9"])
+        controls.main([*AUTHORS_FLAGS, "--runs", str(runs), "--control", "probe", "--layer", "9"])
