@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from grun.adapter.weights import POSITION, Adapter, AdapterConfig, fingerprint
-from grun.engines.cached import CachedEngine
-from grun.engines.pyvene import GrunTuner, PyveneEngine
+from grun.engines.cached import CachedEngine, SpreadEngine
+from grun.engines.hooked import HookedEngine
+from grun.engines.pyvene import PyveneEngine
+from grun.engines.tuner import GrunTuner
 from grun.gate_fitting.training import (
-    HookedEngine,
     PlusFlags,
-    SpreadEngine,
     calibrate,
     choices_of,
     close_the_form,

@@ -20,12 +20,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grun.engines.cached import CachedEngine
-from grun.engines.pyvene import GrunTuner
+from grun.engines.tuner import GrunTuner
 from unlearn.benchmarks.corpora import LINES, corpus
 from unlearn.config.flags import flag
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
-from unlearn.language_model.hidden_states import seen_at
 from unlearn.language_model.models import hidden_size
 from unlearn.language_model.prompts import Encoded
 from unlearn.training.objectives import npo, retain_kl, retain_nll
@@ -156,18 +154,16 @@ class CorpusLosses:
             name: pad(self.encode(part, name), self.pad_id, self.tuner.device)
             for name in everything
         }
-        with seen_at(self.tuner.model, self.layer) as seen:
-            said = {
-                name: own.part_of(everything[name])
-                for name, own in self.tuner.forward_answers(batches).items()
-            }
-        states = self.aligned(seen, batches) if self.steers else {}
+        answers = self.tuner.forward_answers(batches, self.layer if self.steers else None)
+        said = {name: own.part_of(everything[name]) for name, own in answers.items()}
         if self.steers:
-            forget = self.error(states["forget"], self.goal, batches["forget"], whole, "forget")
+            forget = self.error(
+                said["forget"].states, self.goal, batches["forget"], whole, "forget"
+            )
         else:
             frozen = self.tuner.reference_forward(batches["forget"]).nll_sum
             forget = npo(replace(said["forget"], reference_nll=frozen), beta=args.beta)
-        retain = self.retain_term(said["retain"], states.get("retain"), batches["retain"], whole)
+        retain = self.retain_term(said["retain"], batches["retain"], whole)
         forget = args.forget_weight * forget
         retain = args.retain_weight * retain
         own = self.tuner.auxiliary_losses(said)
@@ -186,24 +182,6 @@ class CorpusLosses:
             return [replace(e, scored_from=1) for e in own]
         return [replace(e, ids=[*e.ids, e.ids[-1]]) for e in own] if self.steers else own
 
-    def aligned(self, seen: list[Tensor], batches: dict[str, Batch]) -> dict[str, Tensor]:
-        """[N, d] of each batch: the states at the N positions whose logits are returned, the edited
-        token and those after it."""
-        if isinstance(
-            self.tuner.engine, CachedEngine
-        ):  # the last pass is over exactly these, packed; any before it filled the cache
-            return dict(
-                zip(
-                    batches,
-                    seen[-1][0].split([len(batch.example_index) for batch in batches.values()]),
-                    strict=True,
-                )
-            )
-        return {
-            name: own[batch.example_index, batch.token_index - 1]
-            for (name, batch), own in zip(batches.items(), seen, strict=True)
-        }
-
     def error(
         self, h: Tensor, target: Tensor, batch: Batch, whole: list[UnlearningExample], name: str
     ) -> Tensor:
@@ -220,14 +198,11 @@ class CorpusLosses:
         return ((h.float() - target.float()).pow(2).mean(-1) * counted).sum() / count
 
     def retain_term(
-        self, said: AnswerLogits, h: Tensor | None, batch: Batch, whole: list[UnlearningExample]
+        self, said: AnswerLogits, batch: Batch, whole: list[UnlearningExample]
     ) -> Tensor:
         if self.retain == "states":
-            with torch.no_grad(), seen_at(self.tuner.model, self.layer) as seen:
-                self.tuner.reference_forward(batch)
-            return self.error(
-                h, self.aligned(seen, {"retain": batch})["retain"], batch, whole, "retain"
-            )
+            reference = self.tuner.reference_forward(batch, self.layer).states
+            return self.error(said.states, reference, batch, whole, "retain")
         if self.retain == "kl":
             return retain_kl(
                 replace(said, reference_logits=self.tuner.reference_forward(batch).logits),

@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from grun.adapter.weights import Adapter, AdapterConfig
 from grun.engines.cached import CachedEngine
-from grun.engines.pyvene import GrunTuner, PyveneEngine
+from grun.engines.pyvene import PyveneEngine
+from grun.engines.tuner import GrunTuner
 from grun.train import GrunFlags, read
 from unlearn.benchmarks.tofu import Example, open_benchmark
 from unlearn.config.flags import flag

@@ -7,7 +7,7 @@ suffixes of all its batches together (`grun.engines.packed_suffix`), with logits
 are."""
 
 from collections import OrderedDict
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from grun.adapter.weights import Adapter
 from grun.engines.packed_suffix import Packed, run_above, run_below, run_suffixes
+from grun.inference.token_gate_hooks import low_rank_update
 from unlearn.language_model.batches import AnswerLogits, Batch
+from unlearn.language_model.hidden_states import seen_at
 from unlearn.language_model.models import decoder_layers, free_memory
 from unlearn.language_model.prompts import Encoded
 
@@ -62,29 +64,29 @@ class CachedEngine:
         self.built = 0
         self.returns_tuple = False
 
-    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
-        return self.run(batches, Edits(self.adapter))
+    def forward_answers(
+        self, batches: dict[str, Batch], state_layer: int | None = None
+    ) -> dict[str, AnswerLogits]:
+        return self.run(batches, Edits(self.adapter), state_layer)
 
     @torch.no_grad()
-    def reference_forward(self, batch: Batch) -> AnswerLogits:
-        return self.run({"frozen": batch}, None)["frozen"]
+    def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
+        return self.run({"reference": batch}, None, state_layer)["reference"]
 
-    def run(self, batches: dict[str, Batch], edits: "Edits | None") -> dict[str, AnswerLogits]:
-        """One forward over the suffixes of all batches; its logits and gates are split by batch
+    def run(
+        self, batches: dict[str, Batch], edits: "Edits | None", state_layer: int | None
+    ) -> dict[str, AnswerLogits]:
+        """One forward over the suffixes of all batches; what comes out is split by batch
         afterwards.
 
-        Raises `ValueError` where labels lie before the last prompt token: those positions are not
-        run."""
+        Raises `ValueError` where labels lie before the last prompt token, or `state_layer` below
+        the first edited layer: neither is run."""
         encoded = [e for batch in batches.values() for e in batch.encoded]
-        if any(e.scored_from < e.prompt for e in encoded):
-            raise ValueError(
-                "--label_start answer_tag scores tokens before the edit, which the cached engine does not run; use --engine pyvene"
-            )
+        self.check_runnable(encoded, state_layer)
         entries = self.entries_of(encoded)
-        prefixes = [e.prompt - 1 for e in encoded]
         packed = Packed(
             [len(e.ids) - e.prompt for e in encoded],
-            prefixes,
+            [e.prompt - 1 for e in encoded],
             [e.prefix for e in entries],
             self.first,
             self.device,
@@ -97,13 +99,19 @@ class CachedEngine:
             )
             for shift in (-1, 0)
         )
-        with edits.hooked(self.model, packed.starts) if edits else nullcontext():
+        with ExitStack() as stack:
+            outputs = None
             if edits:
+                stack.enter_context(edits.hooked(self.model, packed.starts))
                 hidden = edits.apply(self.first, hidden[None])[0]
+            if state_layer is not None:  # after the edits' hooks, so that it sees edited states
+                outputs = stack.enter_context(seen_at(self.model, state_layer))
             logits = run_suffixes(self.model, hidden, inputs, packed, self.returns_tuple)[0]
         tokens = [sum(len(e.ids) - e.prompt for e in batch.encoded) for batch in batches.values()]
         sizes = [len(batch) for batch in batches.values()]
-        gates = edits.gates.split(sizes, 1) if edits and edits.logits else [None] * len(sizes)
+        nothing = [None] * len(sizes)
+        gates = edits.gates.split(sizes, 1) if edits and edits.logits else nothing
+        states = outputs[0][0].split(tokens) if outputs else nothing
         parts = zip(
             batches,
             logits.float().split(tokens),
@@ -111,12 +119,28 @@ class CachedEngine:
             packed.rows.split(tokens),
             sizes,
             gates,
+            states,
             strict=True,
         )
         return {
-            name: AnswerLogits(own, label, row - row[0], size, gate)
-            for name, own, label, row, size, gate in parts
+            name: AnswerLogits(
+                batch_logits, label, row - row[0], size, gate_logits=gate, states=state
+            )
+            for name, batch_logits, label, row, size, gate, state in parts
         }
+
+    def check_runnable(self, encoded: list[Encoded], state_layer: int | None) -> None:
+        """Raise `ValueError` for labels or states that the cached engine does not compute."""
+        if any(e.scored_from < e.prompt for e in encoded):
+            raise ValueError(
+                "--label_start answer_tag scores tokens before the edit, which the cached engine "
+                "does not run; use --engine pyvene"
+            )
+        if state_layer is not None and state_layer < self.first:
+            raise ValueError(
+                f"states of layer {state_layer} lie below the first edited layer {self.first}, "
+                "which the cached engine does not run; use --engine pyvene"
+            )
 
     def entries_of(self, encoded: list[Encoded]) -> list[CachedPrefix]:
         """The entries of one step: from the cache, or computed now, longest first."""
@@ -217,3 +241,30 @@ class Edits:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+class SpreadEdits(Edits):
+    """Edits on every suffix token, that is from the answer tag on; a trained gate reads the first
+    one. A metric gate counts as open."""
+
+    def apply(self, layer: int, hidden: Tensor) -> Tensor:
+        unit = self.adapter.edits[str(layer)]
+        h = hidden[0]
+        added = low_rank_update(unit, h)
+        if unit.gate is not None:
+            logits = unit.gate(h[self.starts])
+            self.logits.append(logits)
+            example = (
+                torch.bucketize(torch.arange(len(h), device=h.device), self.starts, right=True) - 1
+            )
+            added = logits.sigmoid()[example, None] * added
+        return (h.to(added.dtype) + added).to(h.dtype)[None]
+
+
+class SpreadEngine(CachedEngine):
+    """The cached-suffix engine with `SpreadEdits`."""
+
+    def forward_answers(
+        self, batches: dict[str, Batch], state_layer: int | None = None
+    ) -> dict[str, AnswerLogits]:
+        return self.run(batches, SpreadEdits(self.adapter), state_layer)

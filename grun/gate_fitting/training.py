@@ -14,17 +14,14 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.weights import Adapter
-from grun.engines.cached import CachedEngine, Edits
 from grun.gate_fitting.fit import VALIDATION, Prompts, fit_gate
 from grun.gate_fitting.prompt_forms import FormedPairs
-from grun.inference.hooks import AdapterHooks
-from grun.inference.token_gate_hooks import low_rank_update
 from unlearn.config.flags import flag
-from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad
+from unlearn.language_model.batches import pad
 from unlearn.language_model.prompts import PromptEncoder, common_prefix
 from unlearn.training.sampler import ForgetRetainSampler
 
@@ -232,61 +229,3 @@ def calibrate(
     adapter.choices = EditPolicy(**reach)
     parts = (("gate_validation_fires", negative), ("gate_forget_fires", positive))
     return {name: float((part > taus[:, None]).any(0).float().mean()) for name, part in parts}
-
-
-class HookedEngine:
-    """Every batch through the whole model, edited by the hooks that also serve generation: for
-    edits on tokens of the prompt."""
-
-    def __init__(self, model: nn.Module, adapter: Adapter):
-        self.model = model
-        self.adapter = adapter
-
-    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
-        with AdapterHooks(self.model, self.adapter) as adapter_hooks:
-            (reach,) = adapter_hooks.reaches
-            reach.forced = self.adapter.choices.fit == "metric"
-            reach.choices = (
-                replace(reach.choices, threshold="soft")
-                if self.adapter.choices.fit == "bce"
-                else reach.choices
-            )
-            found = {}
-            for name, batch in batches.items():
-                with adapter_hooks.at(batch.prompt_lengths - 1):
-                    said = forward_answers(self.model, batch)
-                found[name] = (
-                    replace(said, gate_logits=torch.stack(list(reach.trained.values())))
-                    if reach.trained
-                    else said
-                )
-        return found
-
-    def reference_forward(self, batch: Batch) -> AnswerLogits:
-        with torch.no_grad():
-            return forward_answers(self.model, batch)
-
-
-class SpreadEdits(Edits):
-    """Edits on every suffix token, that is from the answer tag on; a trained gate reads the first
-    one. A metric gate counts as open."""
-
-    def apply(self, layer: int, hidden: Tensor) -> Tensor:
-        unit = self.adapter.edits[str(layer)]
-        h = hidden[0]
-        added = low_rank_update(unit, h)
-        if unit.gate is not None:
-            logits = unit.gate(h[self.starts])
-            self.logits.append(logits)
-            example = (
-                torch.bucketize(torch.arange(len(h), device=h.device), self.starts, right=True) - 1
-            )
-            added = logits.sigmoid()[example, None] * added
-        return (h.to(added.dtype) + added).to(h.dtype)[None]
-
-
-class SpreadEngine(CachedEngine):
-    """The cached-suffix engine with `SpreadEdits`."""
-
-    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
-        return self.run(batches, SpreadEdits(self.adapter))

@@ -17,7 +17,7 @@ from baselines.train import read
 from eval.scoring.model import load
 from grun.adapter.weights import Adapter, AdapterConfig
 from grun.engines.cached import CachedEngine
-from grun.engines.pyvene import GrunTuner
+from grun.engines.tuner import GrunTuner
 from tests.toy import (
     ANSWERS,
     AUTHORS_FLAGS,

@@ -73,7 +73,7 @@ def test_hooks_equal_pyvene(model, tokenizer, gate):
     gates."""
     adapter = adapter_for(model, gate=gate)
     batch = batch_for(tokenizer)
-    through_pyvene = PyveneEngine(model, adapter).say_one(batch)
+    through_pyvene = PyveneEngine(model, adapter).forward_answers({"forget": batch})["forget"]
     with AdapterHooks(model, adapter) as adapter_hooks, adapter_hooks.at(batch.prompt_lengths - 1):
         through_hooks = forward_answers(model, batch)
         torch.testing.assert_close(
@@ -176,8 +176,8 @@ def test_saved_and_loaded_equals_in_memory(model, tokenizer, tmp_path):
         for mine, theirs in zip(adapter.edit(layer, h), loaded.edit(layer, h), strict=True):
             assert torch.equal(mine, theirs)
     assert torch.equal(
-        PyveneEngine(model, adapter).say_one(batch).logits,
-        PyveneEngine(model, loaded).say_one(batch).logits,
+        PyveneEngine(model, adapter).forward_answers({"forget": batch})["forget"].logits,
+        PyveneEngine(model, loaded).forward_answers({"forget": batch})["forget"].logits,
     )
 
 

@@ -10,11 +10,11 @@ from grun import train as grun_train
 from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
-from grun.engines.pyvene import GrunTuner
+from grun.engines.cached import SpreadEngine
+from grun.engines.hooked import HookedEngine
+from grun.engines.tuner import GrunTuner
 from grun.gate_fitting.fit import name_token, states_of
 from grun.gate_fitting.training import (
-    HookedEngine,
-    SpreadEngine,
     calibrate,
     choices_of,
     pairs_for,

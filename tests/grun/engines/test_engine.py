@@ -21,7 +21,8 @@ from transformers import (
 
 from grun.adapter.weights import Adapter, AdapterConfig
 from grun.engines.cached import CachedEngine
-from grun.engines.pyvene import GrunTuner, PyveneEngine
+from grun.engines.pyvene import PyveneEngine
+from grun.engines.tuner import GrunTuner
 from unlearn.language_model.batches import pad
 from unlearn.language_model.prompts import Encoded
 from unlearn.training.objectives import OBJECTIVES, retain_nll
@@ -68,12 +69,12 @@ CONFIGS = {
 }
 
 
-def model_of(name):
+def make_model(name):
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(CONFIGS[name]).eval().requires_grad_(False)
 
 
-def batch_of(lengths, seed=0):
+def make_batch(lengths, seed=0):
     """Random examples; lengths = (prompt, answer) tokens."""
     generator = torch.Generator().manual_seed(seed)
     return pad(
@@ -89,10 +90,10 @@ FORGET = [(1, 4), (20, 1), (9, 12)]
 RETAIN = [(7, 3), (15, 9), (2, 1), (30, 5)]
 
 
-def loss_of(engine, tuner, objective):
-    batches = {"forget": batch_of(FORGET, 1), "retain": batch_of(RETAIN, 3)}
+def take_loss(engine, tuner, objective):
+    batches = {"forget": make_batch(FORGET, 1), "retain": make_batch(RETAIN, 3)}
     batches |= {
-        name: batch_of([(p, 5) for p, _ in FORGET], seed)
+        name: make_batch([(p, 5) for p, _ in FORGET], seed)
         for name, seed in (("idk", 2), ("alternate", 4))
     }
     reads = OBJECTIVES[objective].reads
@@ -117,8 +118,8 @@ def both(model, layers=(1, 3), gate="linear"):
 
 def assert_same(model, objective, **how):
     (one, by_pyvene, tuner), (other, cached, tuner2) = both(model, **how)
-    a = loss_of(by_pyvene, tuner, objective)
-    b = loss_of(cached, tuner2, objective)
+    a = take_loss(by_pyvene, tuner, objective)
+    b = take_loss(cached, tuner2, objective)
     torch.testing.assert_close(b, a, rtol=1e-5, atol=0)
     expected = torch.autograd.grad(a, list(one.parameters()))
     found = torch.autograd.grad(b, list(other.parameters()))
@@ -134,12 +135,12 @@ def assert_same(model, objective, **how):
 def test_every_architecture(name):
     """GD's loss and gradients, ragged prompts of 1 to 30 tokens, answers of 1 to 12; sliding
     windows of 6 are shorter than both."""
-    assert_same(model_of(name), "gd")
+    assert_same(make_model(name), "gd")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective(objective):
-    assert_same(model_of("llama"), objective)
+    assert_same(make_model("llama"), objective)
 
 
 @pytest.mark.parametrize(
@@ -147,18 +148,18 @@ def test_every_objective(objective):
 )
 def test_layers_and_gates(how):
     """The last block alone (nothing above it), all blocks, one block in the middle."""
-    assert_same(model_of("llama"), "npo", **how)
+    assert_same(make_model("llama"), "npo", **how)
 
 
 def test_same_adapter_after_20_steps():
     """AdamW on either engine ends at the same numbers, up to float32 rounding."""
-    model = model_of("llama")
+    model = make_model("llama")
     trained = []
     for adapter, engine, tuner in both(model):
         optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-3, weight_decay=0.0)
         for _ in range(20):
             optimizer.zero_grad()
-            loss_of(engine, tuner, "npo").backward()
+            take_loss(engine, tuner, "npo").backward()
             optimizer.step()
         trained.append(torch.cat([p.detach().flatten() for p in adapter.parameters()]))
     assert (trained[0] - trained[1]).norm() <= 1e-4 * trained[0].norm()
@@ -167,11 +168,11 @@ def test_same_adapter_after_20_steps():
 def test_a_full_cache_changes_nothing():
     """With no room at all every example is computed again at every step, to the same bits; with
     room, once."""
-    model = model_of("llama")
+    model = make_model("llama")
     adapter = Adapter(model, AdapterConfig([1, 3], 2), seed=4)
     roomy = CachedEngine(model, adapter, cache_gb=1)
     tight = CachedEngine(model, adapter, cache_gb=0)
-    batch = batch_of(RETAIN)
+    batch = make_batch(RETAIN)
     for _ in range(2):
         assert torch.equal(
             roomy.forward_answers({"r": batch})["r"].logits,
@@ -183,25 +184,45 @@ def test_a_full_cache_changes_nothing():
 
 def test_frozen_is_the_base_model():
     """reference_forward is the unedited model; batch 1 equals a ragged batch."""
-    model = model_of("qwen2")
+    model = make_model("qwen2")
     engine = CachedEngine(model, Adapter(model, AdapterConfig([1], 2), seed=4))
     plain = PyveneEngine(model, Adapter(model, AdapterConfig([1], 2), seed=4))
     torch.testing.assert_close(
-        engine.reference_forward(batch_of(RETAIN)).nll_sum,
-        plain.reference_forward(batch_of(RETAIN)).nll_sum,
+        engine.reference_forward(make_batch(RETAIN)).nll_sum,
+        plain.reference_forward(make_batch(RETAIN)).nll_sum,
         rtol=1e-5,
         atol=1e-5,
     )
     alone = torch.cat(
-        [engine.reference_forward(pad([e], 0)).nll_sum for e in batch_of(RETAIN).encoded]
+        [engine.reference_forward(pad([e], 0)).nll_sum for e in make_batch(RETAIN).encoded]
     )
     torch.testing.assert_close(
-        engine.reference_forward(batch_of(RETAIN)).nll_sum, alone, rtol=1e-5, atol=1e-5
+        engine.reference_forward(make_batch(RETAIN)).nll_sum, alone, rtol=1e-5, atol=1e-5
     )
 
 
 def test_labels_before_the_edit_are_refused():
-    model = model_of("llama")
+    model = make_model("llama")
     engine = CachedEngine(model, Adapter(model, AdapterConfig([1], 2)))
     with pytest.raises(ValueError, match="--engine pyvene"):
         engine.reference_forward(pad([Encoded([1, 5, 6, 7, 2], 3, scored_from=2)], 0))
+
+
+@pytest.mark.parametrize("state_layer", [1, 2, 3, 4])
+def test_states_are_the_same_in_every_engine(state_layer):
+    """Layers 1 and 3 are edited: their states, those between and those above; the frozen ones."""
+    batches = {"forget": make_batch(FORGET, 1), "retain": make_batch(RETAIN, 3)}
+    answers = []
+    for _, engine, tuner in both(make_model("llama")):
+        answers.append(engine.forward_answers(batches, state_layer))
+        answers[-1]["frozen"] = tuner.reference_forward(batches["forget"], state_layer)
+    for name, expected in answers[0].items():
+        assert expected.states.shape == (len(expected.labels), D)
+        torch.testing.assert_close(answers[1][name].states, expected.states, rtol=1e-4, atol=1e-5)
+
+
+def test_states_below_the_first_edit_are_refused():
+    model = make_model("llama")
+    engine = CachedEngine(model, Adapter(model, AdapterConfig([2], 2)))
+    with pytest.raises(ValueError, match="below the first edited layer 2"):
+        engine.forward_answers({"forget": make_batch(FORGET)}, 1)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from grun.engines.pyvene import gate_loss
+from grun.engines.tuner import gate_loss
 from unlearn.language_model.batches import AnswerLogits
 from unlearn.training.objectives import OBJECTIVES, retain_kl, retain_nll
 

@@ -1,0 +1,43 @@
+"""The hooked engine: whole passes, edited by the hooks that also serve generation.
+
+It trains GRUN+ adapters whose edits reach tokens of the prompt, for which nothing can be cached.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from grun.adapter.weights import Adapter
+from grun.engines.base import forward_whole
+from grun.inference.hooks import AdapterHooks
+from unlearn.language_model.batches import AnswerLogits, Batch
+
+
+class HookedEngine:
+    """Runs every batch through the whole model in its own pass."""
+
+    def __init__(self, model: nn.Module, adapter: Adapter):
+        self.model = model
+        self.adapter = adapter
+
+    def forward_answers(
+        self, batches: dict[str, Batch], state_layer: int | None = None
+    ) -> dict[str, AnswerLogits]:
+        with AdapterHooks(self.model, self.adapter) as adapter_hooks:
+            (reach,) = adapter_hooks.reaches
+            reach.forced = self.adapter.choices.fit == "metric"
+            if self.adapter.choices.fit == "bce":
+                reach.choices = replace(reach.choices, threshold="soft")
+            answers = {}
+            for name, batch in batches.items():
+                with adapter_hooks.at(batch.prompt_lengths - 1):
+                    answers[name] = forward_whole(self.model, batch, state_layer)
+                if reach.trained:
+                    gate_logits = torch.stack(list(reach.trained.values()))
+                    answers[name] = replace(answers[name], gate_logits=gate_logits)
+        return answers
+
+    @torch.no_grad()
+    def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
+        return forward_whole(self.model, batch, state_layer)
