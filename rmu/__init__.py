@@ -1,2 +1,4 @@
-"""RMU and Adaptive RMU: a few matrices learn to send what is to be forgotten to a random vector,
-and leave the rest where it was."""
+"""RMU and Adaptive RMU: a few matrices learn to map texts to forget to a random vector.
+
+The hidden states of all other texts are held where they were.
+"""

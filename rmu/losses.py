@@ -1,19 +1,22 @@
-"""RMU's loss, at the output H of one decoder block (arXiv 2403.03218, section 4; adaptive: arXiv
-2408.06223, section 5):
+"""RMU's loss, at the output H of one decoder layer.
 
-    loss = mean_b MSE(H(x_f), c_k kappa_k) + alpha_k mean_b MSE(H(x_r), H_frozen(x_r))
+    loss     = forget + retain
+    forget   = mean_b MSE(H(x_f), s_k kappa_k u_k)
+    retain   = alpha_k mean_b MSE(H(x_r), H_frozen(x_r))
 
-k is the topic of the batch, c_k = s_k u_k its control vector
-(unlearn/language_model/hidden_states.py), MSE the mean over valid tokens and the d numbers of each.
+k is the topic of the batch, u_k its control vector (unlearn/training/steering.py), s_k its steering
+coefficient; MSE is the mean over tokens and the d numbers of each. kappa depends on `adaptive`:
 
-    kappa    none                   1: RMU
-             first_batch            scale * mean_b mean_t |H_frozen(x_f)| over the first batch of
-                                    topic k, a constant from then on
-             first_batch_updated    the same of the model under training, as upstream's code: after
-                                    k - 1 updates
-             per_sample             scale * mean_t |H_frozen(x_f)| of each text, as the paper writes
-                                    it
-             per_token              scale * |H_frozen(x_f)| of each token
+    none                   1 (RMU)
+    first_batch            scale * mean_b mean_t |H_frozen(x_f)| over the first batch of topic k;
+                           a constant from then on
+    first_batch_updated    the same of the model under training, as in upstream's code; topic k has
+                           seen k - 1 updates by then
+    per_sample             scale * mean_t |H_frozen(x_f)| of each text, as in the paper
+    per_token              scale * |H_frozen(x_f)| of each token
+
+RMU: Li et al. 2024, arXiv 2403.03218, section 4. Adaptive RMU: Dang et al. 2024, arXiv 2408.06223,
+section 5, and its code RebelsNLU-jaist/llm-unlearning.
 """
 
 from dataclasses import dataclass
@@ -22,61 +25,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
+from rmu.data import PaddedTexts, TextPair
 from rmu.parameters import FrozenWeights
-from unlearn.language_model.hidden_states import padded, states
+from unlearn.language_model.hidden_states import states
 from unlearn.training.steering import per_sample, squared_error
 
 ADAPTIVE = ("none", "first_batch", "first_batch_updated", "per_sample", "per_token")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A text to forget and one to keep, as token ids; topic: its number."""
-
-    topic: int
-    forget: tuple[int, ...]
-    retain: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Padded texts. ids [B, T]; mask [B, T] bool: tokens; counted [B, T] bool: those whose norms
-    count, all but BOS, whose state is huge in many models and the same in every text."""
-
-    ids: Tensor
-    mask: Tensor
-    counted: Tensor
-
-
-@dataclass(frozen=True)
-class Corpora:
-    """Token ids of every topic's texts, in order. Step i takes topic k = i mod K, and batch i // K
-    of its forget and its retain texts."""
-
-    forget: list[list[tuple[int, ...]]]
-    retain: list[list[tuple[int, ...]]]
-    batch: int
-
-    @property
-    def steps(self) -> int:
-        """As many as there are whole batches of every topic."""
-        return len(self.forget) * min(
-            len(texts) // self.batch for texts in (*self.forget, *self.retain)
-        )
-
-    def items(self, step: int) -> list[Pair]:
-        number, k = divmod(step, len(self.forget))
-        place = slice(number * self.batch, (number + 1) * self.batch)
-        return [
-            Pair(k, f, r) for f, r in zip(self.forget[k][place], self.retain[k][place], strict=True)
-        ]
-
-
-@dataclass(frozen=True)
 class RmuConfig:
-    """The choices that the loss is made of. alpha, steering: one number a topic; mask: tokens in
-    the MSE, `valid` or `none` (padding too, as upstream); bos: whether norms count the BOS token,
-    `exclude` or `include`; told: also return norms and cosines."""
+    """The parameters of the loss.
+
+    layer             the decoder layer whose output H is steered
+    alpha             weight of the retain term, one number a topic
+    steering          s_k, one number a topic
+    adaptive, scale   how kappa is computed (module docstring)
+    mask              tokens in the MSE: `valid`, or `none` (padding too, as upstream)
+    bos               whether norms count the BOS token: `exclude` or `include`
+    log_statistics    also return norms and cosines of the states
+    """
 
     layer: int
     alpha: list[float]
@@ -85,129 +53,141 @@ class RmuConfig:
     scale: float = 5.0
     mask: str = "valid"
     bos: str = "exclude"
-    told: bool = False
+    log_statistics: bool = False
 
 
-class Rmu:
-    """Call it with (part, whole, step), as `unlearn.training.loop.train` does. `state`: kappa_k of
-    every topic seen so far."""
+class RmuLoss:
+    """The loss as `unlearn.training.loop.train` calls it, with (part, whole, step).
+
+    `state` holds kappa_k of every topic seen so far; it belongs to a checkpoint.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        originals: FrozenWeights,
-        controls: Tensor,
-        rule: RmuConfig,
+        frozen_weights: FrozenWeights,
+        control_vectors: Tensor,
+        config: RmuConfig,
         pad_id: int,
         bos_id: int | None,
     ):
-        """controls [K, d]: u_k."""
+        """control_vectors [K, d] float32: u_k."""
         self.model = model
-        self.originals = originals
-        self.rule = rule
-        self.controls = controls.to(next(model.parameters()).device)
+        self.frozen_weights = frozen_weights
+        self.config = config
+        self.control_vectors = control_vectors.to(next(model.parameters()).device)
         self.pad_id = pad_id
         self.bos_id = bos_id
         self.state: dict[str, float] = {}
-        self.kept: tuple[Tensor, Tensor] | None = (
-            None  # frozen states of the last retain batch: with one retain corpus, topics share it
-        )
+        # ids and frozen states of the last retain batch: topics that share a retain corpus read
+        # the same batch one after the other
+        self.retain_cache: tuple[Tensor, Tensor] | None = None
 
-    def __call__(self, part: list[Pair], whole: list[Pair], step: int) -> dict[str, Tensor]:
-        rule = self.rule
+    def __call__(self, part: list[TextPair], whole: list[TextPair], step: int) -> dict[str, Tensor]:
+        """The loss parts of `part`, which add up over the parts of the batch `whole`.
+
+        All pairs of a batch belong to one topic.
+        """
+        config = self.config
         topic = whole[0].topic
-        forget, retain = (self.texts(name, part, whole) for name in ("forget", "retain"))
-        self.know_kappa(topic, whole)
-        frozen_retain = self.frozen_retain(retain)
-        frozen_forget = (
-            self.frozen(forget) if rule.told or rule.adaptive.startswith("per_") else None
-        )
-        target = (
-            rule.steering[topic] * self.kappa(topic, forget, frozen_forget) * self.controls[topic]
-        )
-        h_forget = self.run(forget)
-        h_retain = self.run(retain)
-        moved = squared_error(h_forget, target, forget.mask, rule.mask).sum() / len(whole)
-        strayed = (
-            rule.alpha[topic]
-            * squared_error(h_retain, frozen_retain, retain.mask, rule.mask).sum()
-            / len(whole)
-        )
-        parts = {"loss": moved + strayed, "forget": moved, "retain": strayed}
-        if rule.told:
-            parts |= told("forget", h_forget, frozen_forget, forget, len(whole)) | told(
+        forget = self.pad_texts("forget", part, whole)
+        retain = self.pad_texts("retain", part, whole)
+        self.set_kappa(topic, whole)
+        frozen_retain = self.frozen_retain_states(retain)
+        reads_frozen_forget = config.log_statistics or config.adaptive.startswith("per_")
+        frozen_forget = self.frozen_states(forget) if reads_frozen_forget else None
+        kappa = self.kappa(topic, forget, frozen_forget)
+        target = config.steering[topic] * kappa * self.control_vectors[topic]
+        h_forget = self.hidden_states(forget)
+        h_retain = self.hidden_states(retain)
+        forget_error = squared_error(h_forget, target, forget.mask, config.mask)
+        retain_error = squared_error(h_retain, frozen_retain, retain.mask, config.mask)
+        forget_loss = forget_error.sum() / len(whole)
+        retain_loss = config.alpha[topic] * retain_error.sum() / len(whole)
+        losses = {"loss": forget_loss + retain_loss, "forget": forget_loss, "retain": retain_loss}
+        if config.log_statistics:
+            losses |= representation_statistics(
+                "forget", h_forget, frozen_forget, forget, len(whole)
+            )
+            losses |= representation_statistics(
                 "retain", h_retain, frozen_retain, retain, len(whole)
             )
-        return parts
+        return losses
 
-    def texts(self, name: str, part: list[Pair], whole: list[Pair]) -> Texts:
-        """The forget or the retain texts of a part; where padding counts, as wide as those of the
-        whole batch."""
-        own = [list(getattr(pair, name)) for pair in part]
-        width = max(len(getattr(pair, name)) for pair in whole) if self.rule.mask == "none" else 0
-        ids, mask = padded(own, self.pad_id, self.controls.device, width)
-        counted = mask.clone()
-        if self.rule.bos == "exclude" and self.bos_id is not None:
-            counted[:, 0] &= (ids[:, 0] != self.bos_id) | (mask.sum(1) == 1)
-        return Texts(ids, mask, counted)
+    def pad_texts(self, side: str, part: list[TextPair], whole: list[TextPair]) -> PaddedTexts:
+        """The `forget` or the `retain` texts of a part.
 
-    def run(self, texts: Texts) -> Tensor:
-        """H [B, T, d] of the model as it is."""
-        return states(self.model, self.rule.layer, texts.ids, texts.mask)
+        Where padding counts, they are as wide as those of the whole batch.
+        """
+        texts = [getattr(pair, side) for pair in part]
+        pads_count = self.config.mask == "none"
+        width = max(len(getattr(pair, side)) for pair in whole) if pads_count else 0
+        skip_bos = self.bos_id if self.config.bos == "exclude" else None
+        return PaddedTexts.build(texts, self.pad_id, self.control_vectors.device, width, skip_bos)
 
-    def frozen(self, texts: Texts) -> Tensor:
-        """H [B, T, d] of the original model."""
-        with self.originals.restored():
-            return self.run(texts)
+    def hidden_states(self, texts: PaddedTexts) -> Tensor:
+        """H [B, T, d] of the model under training."""
+        return states(self.model, self.config.layer, texts.ids, texts.mask)
 
-    def frozen_retain(self, texts: Texts) -> Tensor:
-        if self.kept is None or not torch.equal(self.kept[0], texts.ids):
-            self.kept = (texts.ids, self.frozen(texts))
-        return self.kept[1]
+    def frozen_states(self, texts: PaddedTexts) -> Tensor:
+        """H [B, T, d] of the original model, without gradients."""
+        with self.frozen_weights.restored():
+            return self.hidden_states(texts)
 
-    def know_kappa(self, topic: int, whole: list[Pair]) -> None:
-        """kappa_k of the rules that take it once, on the first visit of topic k; every process
-        takes it of the whole batch."""
+    def frozen_retain_states(self, texts: PaddedTexts) -> Tensor:
+        """`frozen_states`, computed once where the same texts come twice in a row."""
+        if self.retain_cache is None or not torch.equal(self.retain_cache[0], texts.ids):
+            self.retain_cache = (texts.ids, self.frozen_states(texts))
+        return self.retain_cache[1]
+
+    def set_kappa(self, topic: int, whole: list[TextPair]) -> None:
+        """Set kappa_k on the first visit of topic k, where `adaptive` computes it once.
+
+        Every process computes it from the whole batch.
+        """
         name = f"kappa_{topic}"
-        if self.rule.adaptive.startswith("first_batch") and name not in self.state:
-            norms = []
-            for pair in whole:  # one by one: the whole batch may not fit where micro-batches do
-                texts = self.texts("forget", [pair], [pair])
-                with torch.no_grad():
-                    h = (
-                        self.frozen(texts)
-                        if self.rule.adaptive == "first_batch"
-                        else self.run(texts)
-                    )
-                norms.append(per_sample(h.float().norm(dim=-1), texts.counted))
-            self.state[name] = self.rule.scale * float(torch.cat(norms).mean())
+        if name in self.state or not self.config.adaptive.startswith("first_batch"):
+            return
+        read = self.frozen_states if self.config.adaptive == "first_batch" else self.hidden_states
+        norms = []
+        for pair in whole:  # one by one: the whole batch may not fit where micro-batches do
+            texts = self.pad_texts("forget", [pair], [pair])
+            with torch.no_grad():
+                h = read(texts)
+            norms.append(per_sample(h.float().norm(dim=-1), texts.norm_mask))
+        self.state[name] = self.config.scale * float(torch.cat(norms).mean())
 
-    def kappa(self, topic: int, texts: Texts, frozen: Tensor | None) -> float | Tensor:
-        """A number, or [B, T or 1, 1]."""
-        if self.rule.adaptive == "none":
+    def kappa(self, topic: int, texts: PaddedTexts, frozen: Tensor | None) -> float | Tensor:
+        """A number, or [B, 1, 1] (per_sample), or [B, T, 1] (per_token).
+
+        frozen [B, T, d]: H_frozen of the texts, for per_sample and per_token.
+        """
+        if self.config.adaptive == "none":
             return 1.0
-        if self.rule.adaptive.startswith("first_batch"):
+        if self.config.adaptive.startswith("first_batch"):
             return self.state[f"kappa_{topic}"]
         norms = frozen.float().norm(dim=-1)
-        return self.rule.scale * (
-            norms[..., None]
-            if self.rule.adaptive == "per_token"
-            else per_sample(norms, texts.counted)[:, None, None]
-        )
+        if self.config.adaptive == "per_token":
+            return self.config.scale * norms[..., None]
+        return self.config.scale * per_sample(norms, texts.norm_mask)[:, None, None]
 
 
 @torch.no_grad()
-def told(name: str, h: Tensor, frozen: Tensor, texts: Texts, size: int) -> dict[str, Tensor]:
-    """What --verbose logs, means over samples: norm of the updated and of the frozen states, cosine
-    between them."""
+def representation_statistics(
+    side: str, h: Tensor, frozen: Tensor, texts: PaddedTexts, batch_size: int
+) -> dict[str, Tensor]:
+    """Norms of the trained and of the frozen states [B, T, d], and the cosine between them.
+
+    Each is a mean over tokens, summed over samples and divided by `batch_size`.
+    """
     h = h.float()
     frozen = frozen.float()
     values = {
-        "norm": (h.norm(dim=-1), texts.counted),
-        "frozen_norm": (frozen.norm(dim=-1), texts.counted),
+        "norm": (h.norm(dim=-1), texts.norm_mask),
+        "frozen_norm": (frozen.norm(dim=-1), texts.norm_mask),
+        "cosine": (cosine_similarity(h, frozen, dim=-1), texts.mask),
     }
-    values |= {"cosine": (cosine_similarity(h, frozen, dim=-1), texts.mask)}
     return {
-        f"{name}_{key}": per_sample(value, where).sum() / size
-        for key, (value, where) in values.items()
+        f"{side}_{name}": per_sample(value, mask).sum() / batch_size
+        for name, (value, mask) in values.items()
     }

@@ -1,5 +1,4 @@
-"""Which weights RMU moves, by name, and their original values, which can be put back for the length
-of a forward pass."""
+"""Which weights RMU trains, by name, and their original values."""
 
 from contextlib import contextmanager
 
@@ -8,8 +7,8 @@ from torch import Tensor, nn
 
 from unlearn.language_model.models import check_layers, decoder_layers
 
-# upstream's --param_ids count the parameters of a Llama block (spec 6.1); with biases between them,
-# as in Qwen, the numbers name others
+# Upstream's --param_ids (wmdp, rmu/unlearn.py) count the parameters of a Llama layer. With biases
+# between them, as in Qwen, the numbers would name other parameters there.
 PARAM_IDS = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -23,65 +22,70 @@ PARAM_IDS = (
 )
 
 
-def names_of(param_ids: list[int]) -> list[str]:
-    """The names that upstream's numbers stand for. Raises `ValueError` for a number beyond the
-    last."""
+def parameter_names(param_ids: list[int]) -> list[str]:
+    """The names for upstream's numbers. Raises `ValueError` for a number beyond the last."""
     unknown = [i for i in param_ids if not 0 <= i < len(PARAM_IDS)]
     if unknown:
         raise ValueError(
-            f"--param_ids {unknown[0]}: choose from 0 to {len(PARAM_IDS) - 1} ({', '.join(PARAM_IDS)}), or name them: --params down_proj"
+            f"--param_ids {unknown[0]}: choose from 0 to {len(PARAM_IDS) - 1} "
+            f"({', '.join(PARAM_IDS)}), or name them: --params down_proj"
         )
     return [PARAM_IDS[i] for i in param_ids]
 
 
-def layers_of(model: nn.Module, layer_id: int, layer_ids: list[int] | None) -> list[int]:
-    """The blocks whose weights move: those asked for, else l - 2, l - 1, l. Raises `ValueError`
-    where one lies above the steered block l, whose output it cannot change."""
+def choose_layers(model: nn.Module, layer_id: int, layer_ids: list[int] | None) -> list[int]:
+    """The decoder layers whose weights train: `layer_ids`, else layer_id - 2, - 1 and itself.
+
+    Raises `ValueError` where one lies above the steered layer, whose output it cannot change.
+    """
     depth = len(decoder_layers(model))
     check_layers([layer_id], depth)
     if layer_ids is None and layer_id < 2:
         raise ValueError(
-            f"--layer_id {layer_id} has no two blocks below it; name the blocks that move: --layer_ids {layer_id}"
+            f"--layer_id {layer_id} has no two layers below it; "
+            f"name the layers that train: --layer_ids {layer_id}"
         )
     layers = check_layers(layer_ids or [layer_id - 2, layer_id - 1, layer_id], depth)
     if layers[-1] > layer_id:
         raise ValueError(
-            f"--layer_ids {layers[-1]} lies above the steered block {layer_id}, whose output it cannot change; choose {layer_id} or below"
+            f"--layer_ids {layers[-1]} lies above the steered layer {layer_id}, whose output it "
+            f"cannot change; choose {layer_id} or below"
         )
     return layers
 
 
-def chosen(model: nn.Module, layers: list[int], names: list[str]) -> dict[str, nn.Parameter]:
-    """Full name -> weight matrix of each named part (`down_proj`, `mlp.down_proj`) of each block;
-    these alone require gradients afterwards.
+def unfreeze(model: nn.Module, layers: list[int], names: list[str]) -> dict[str, nn.Parameter]:
+    """Let the named weights of some layers require gradients, and no others.
 
-    Raises `ValueError` for a name that a block does not have."""
-    wanted = [id(p) for p in own_weights(model, layers, names)]
-    found = {name: p.requires_grad_(id(p) in wanted) for name, p in model.named_parameters()}
-    return {name: p for name, p in found.items() if p.requires_grad}
+    names: parts of a layer, such as `down_proj` or `mlp.down_proj`. Returns {full name: parameter}.
+    Raises `ValueError` for a name that a layer does not have.
+    """
+    trained = {id(p) for layer in layers for p in find_weights(model, layer, names)}
+    for p in model.parameters():
+        p.requires_grad_(id(p) in trained)
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def own_weights(model: nn.Module, layers: list[int], names: list[str]) -> list[nn.Parameter]:
-    found = []
-    for layer in layers:
-        own = dict(decoder_layers(model)[layer].named_parameters())
-        for name in names:
-            matching = [
-                p
-                for full, p in own.items()
-                if f".{full}".endswith(f".{name.removesuffix('.weight')}.weight")
-            ]
-            if not matching:
-                raise ValueError(
-                    f"--params {name}: block {layer} has no such weight; it has {', '.join(own)}"
-                )
-            found += matching
-    return found
+def find_weights(model: nn.Module, layer: int, names: list[str]) -> list[nn.Parameter]:
+    """The weights of one layer whose names end in one of `names`."""
+    parameters = dict(decoder_layers(model)[layer].named_parameters())
+    weights = []
+    for name in names:
+        ending = f".{name.removesuffix('.weight')}.weight"
+        matches = [p for full_name, p in parameters.items() if f".{full_name}".endswith(ending)]
+        if not matches:
+            raise ValueError(
+                f"--params {name}: layer {layer} has no such weight; it has {', '.join(parameters)}"
+            )
+        weights += matches
+    return weights
 
 
 class FrozenWeights:
-    """The values that some parameters had: a few matrices beside one model, where upstream keeps a
-    second model."""
+    """The original values of the parameters that train.
+
+    They stand in for the second model that upstream keeps.
+    """
 
     def __init__(self, trained: dict[str, nn.Parameter]):
         self.trained = trained
@@ -89,8 +93,8 @@ class FrozenWeights:
 
     @contextmanager
     def restored(self):
-        """Within it, the model is the original one, bit for bit, and nothing records gradients."""
-        moved = {name: p.data for name, p in self.trained.items()}
+        """A context in which the model is the original one and records no gradients."""
+        trained_values = {name: p.data for name, p in self.trained.items()}
         try:
             for name, p in self.trained.items():
                 p.data = self.values[name]
@@ -98,4 +102,4 @@ class FrozenWeights:
                 yield
         finally:
             for name, p in self.trained.items():
-                p.data = moved[name]
+                p.data = trained_values[name]

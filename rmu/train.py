@@ -15,8 +15,9 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmu.losses import ADAPTIVE, Corpora, Rmu, RmuConfig
-from rmu.parameters import FrozenWeights, chosen, layers_of, names_of
+from rmu.data import TokenIds, TopicBatches
+from rmu.losses import ADAPTIVE, RmuConfig, RmuLoss
+from rmu.parameters import FrozenWeights, choose_layers, parameter_names, unfreeze
 from unlearn.benchmarks.corpora import LINES, corpus, split_of
 from unlearn.config.flags import flag, parse, run_command, show, with_spaces
 from unlearn.config.recipes import recipe
@@ -62,7 +63,7 @@ class RmuFlags(TargetFlags):
         role="key",
     )
     retain_corpora: list[str] = flag(["wikitext"], "what to keep, for all topics or for each")
-    layer_id: int = flag(7, "the steered block: its output is driven to the control vector")
+    layer_id: int = flag(7, "the steered layer: its output is driven to the control vector")
     layer_ids: list[int] | None = flag(
         None, "blocks whose matrices move (default: layer_id - 2, - 1 and itself)"
     )
@@ -131,7 +132,7 @@ class RmuFlags(TargetFlags):
                     f"--{name} {getattr(self, name)}: must be greater than 0, and finite"
                 )
         self.split = split_of(self.forget_corpora)
-        self.params = names_of(self.param_ids) if self.param_ids else self.params
+        self.params = parameter_names(self.param_ids) if self.param_ids else self.params
         self.param_ids = None
         if self.layer_ids == list(range(self.layer_id - 2, self.layer_id + 1)):
             self.layer_ids = None
@@ -161,11 +162,11 @@ def read(argv: list[str] | None):
     )
 
 
-def corpora_of(args: RmuFlags, tokenizer) -> Corpora:
+def load_topics(args: RmuFlags, tokenizer) -> TopicBatches:
     """The token ids of every topic. Raises `ValueError` where a corpus is missing, or has less than
     one batch."""
 
-    def ids(names: list[str], lengths: list[int]) -> list[list[tuple[int, ...]]]:
+    def ids(names: list[str], lengths: list[int]) -> list[list[TokenIds]]:
         found = []
         for name, minimum, length in zip(names, args.of_each("min_len"), lengths, strict=True):
             texts = corpus(name, args, minimum, args.corpus_lines)[
@@ -185,7 +186,7 @@ def corpora_of(args: RmuFlags, tokenizer) -> Corpora:
         if args.forget_max_length
         else [512, *[768] * (topics - 1)]
     )
-    found = Corpora(
+    found = TopicBatches(
         ids(args.forget_corpora, lengths),
         ids(args.of_each("retain_corpora"), [args.max_length] * topics),
         args.batch_size,
@@ -205,11 +206,11 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
         return run.path
     target = resolve_target(args)
     prompt_encoder = load_prompt_encoder(args, target)
-    texts = corpora_of(args, prompt_encoder.tokenizer)
+    texts = load_topics(args, prompt_encoder.tokenizer)
     model = load_model(target, args.device, args.dtype, args.attn)
     dtype = model.dtype
-    layers = layers_of(model, args.layer_id, args.layer_ids)
-    trained = chosen(model, layers, args.params)
+    layers = choose_layers(model, args.layer_id, args.layer_ids)
+    trained = unfreeze(model, layers, args.params)
     for p in trained.values() if mixed_precision(model.device) != "no" else ():
         p.data = p.data.float()  # small updates of bfloat16 numbers would round to nothing
     originals = FrozenWeights(trained)
@@ -234,7 +235,7 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
         args.adaptive_bos,
         args.verbose,
     )
-    losses = Rmu(
+    losses = RmuLoss(
         model,
         originals,
         controls,

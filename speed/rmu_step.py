@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rmu.losses import Pair, Rmu, RmuConfig
-from rmu.parameters import FrozenWeights, chosen, layers_of
+from rmu.data import TextPair
+from rmu.losses import RmuConfig, RmuLoss
+from rmu.parameters import FrozenWeights, choose_layers, unfreeze
 from speed.report import interleaved, medians, report, table
 from speed.workload import BOS, FIRST, ShapeFlags, model_of
 from unlearn.config.flags import flag, parse, run_command
@@ -43,20 +44,20 @@ def optimizer_of(parameters) -> torch.optim.Optimizer:
 
 
 class Ours:
-    """`rmu.losses.Rmu`: one model, the originals of three matrices, passes that end at the steered
+    """`rmu.losses.RmuLoss`: one model, the originals of three matrices, passes that end at the steered
     block."""
 
     def __init__(self, args: RmuStepFlags, model: nn.Module):
-        trained = chosen(model, layers_of(model, args.layer_id, None), ["mlp.down_proj"])
+        trained = unfreeze(model, choose_layers(model, args.layer_id, None), ["mlp.down_proj"])
         originals = FrozenWeights(trained)
         self.kept = sum(p.numel() for p in originals.values.values())
         rule = RmuConfig(args.layer_id, [ALPHA], [COEFFICIENT])
-        self.losses = Rmu(
+        self.losses = RmuLoss(
             model, originals, control_vectors(args.hidden, 1, args.seed), rule, 0, BOS
         )
         self.optimizer = optimizer_of(trained.values())
 
-    def step(self, items: list[Pair]) -> float:
+    def step(self, items: list[TextPair]) -> float:
         loss = self.losses(items, items, 0)["loss"]
         return update(loss, self.optimizer)
 
@@ -71,7 +72,7 @@ class TwoModels:
         self.kept = sum(p.numel() for p in model.parameters())
         self.goal = COEFFICIENT * control_vectors(args.hidden, 1, args.seed)[0].to(args.where)
         self.optimizer = optimizer_of(
-            chosen(model, layers_of(model, args.layer_id, None), ["mlp.down_proj"]).values()
+            unfreeze(model, choose_layers(model, args.layer_id, None), ["mlp.down_proj"]).values()
         )
 
     def states(self, model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class TwoModels:
             model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         return seen[0]
 
-    def step(self, items: list[Pair]) -> float:
+    def step(self, items: list[TextPair]) -> float:
         (forget, forget_mask), (retain, retain_mask) = (
             padded([list(getattr(i, side)) for i in items], 0, self.goal.device)
             for side in ("forget", "retain")
@@ -106,7 +107,7 @@ def update(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
     return float(loss.detach())
 
 
-def texts(args: RmuStepFlags, number: int) -> list[Pair]:
+def texts(args: RmuStepFlags, number: int) -> list[TextPair]:
     """One batch of drawn texts, of --tokens down to half as many."""
     rng = random.Random(f"{args.seed} {number}")
 
@@ -119,7 +120,7 @@ def texts(args: RmuStepFlags, number: int) -> list[Pair]:
             ),
         )
 
-    return [Pair(0, text(), text()) for _ in range(args.batch)]
+    return [TextPair(0, text(), text()) for _ in range(args.batch)]
 
 
 def main(argv: list[str] | None) -> None:
