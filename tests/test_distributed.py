@@ -1,7 +1,8 @@
-"""Two processes (gloo on CPU, through accelerate's launcher) give what one gives: losses, checks,
-dual variable, weights, evaluation."""
+"""Two processes give the numbers of one: losses, checks, dual variable, weights, evaluation.
 
-import json
+They run with gloo on a CPU, started by accelerate's launcher.
+"""
+
 import os
 import subprocess
 import sys
@@ -14,28 +15,17 @@ from safetensors.torch import load_file
 from baselines import train as baselines_train
 from eval.scoring.model import load
 from grun import train as grun_train
+from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, ROOT, only_run
 from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import pad
-from unlearn.training import finetune
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ["--authors", "10", "--heldout", "2"]
-PLACE = "authors,authors=10,heldout=2/tiny"
 # 10 forget questions in batches of 3: the fourth step has one example, so the second process has
 # none; its micro-batches are uneven too
-COMMON = [
-    *DATA,
-    "--steps",
-    "5",
-    "--batch",
-    "3",
-    "--micro_batch",
-    "1",
-    "--lr",
-    "1e-3",
-    "--eval_steps",
-    "2",
-]
+BATCHES = ["--steps", "5", "--batch", "3", "--micro_batch", "1"]
+COMMON = [*AUTHORS_FLAGS, *BATCHES, "--lr", "1e-3", "--eval_steps", "2"]
+TWO_CPUS = (
+    "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
+)
 CASES = {
     "pdu-full": (
         baselines_train,
@@ -59,82 +49,53 @@ for line in open(sys.argv[1]):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(toy_runs, tmp_path_factory):
     """{number of processes: folder of runs} of every case, unlearning the same toy target."""
     folder = tmp_path_factory.mktemp("distributed")
-    finetune.main(
-        [
-            *DATA,
-            "--steps",
-            "2",
-            "--hidden",
-            "32",
-            "--depth",
-            "4",
-            "--batch",
-            "8",
-            "--runs",
-            str(folder),
-        ]
-    )
-    (target,) = (folder / PLACE / "full").iterdir()
-    made = {1: folder / "one", 2: folder / "two"}
+    target = toy_runs / AUTHORS_FOLDER / "full" / "target-seed42"
+    folders = {1: folder / "one", 2: folder / "two"}
     lines = []
     for module, more in CASES.values():
         words = [*COMMON, *more, "--target", str(target)]
-        module.main([*words, "--runs", str(made[1])])
-        lines.append(" ".join([module.__name__, *words, "--runs", str(made[2])]))
+        module.main([*words, "--runs", str(folders[1])])
+        lines.append(" ".join([module.__name__, *words, "--runs", str(folders[2])]))
     (folder / "lines").write_text("\n".join(lines))
     (folder / "driver.py").write_text(DRIVER)
-    launch(
-        folder / "driver.py",
-        folder / "lines",
-        "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0",
-        len(CASES),
-    )
-    return made
+    launch(folder / "driver.py", folder / "lines", TWO_CPUS, expected_runs=len(CASES))
+    return folders
 
 
-def launch(driver: Path, lines: Path, how: str, runs: int) -> None:
-    """Run the commands in the file `lines` on two processes; they say that `runs` runs are
-    finished."""
+def launch(driver: Path, lines: Path, flags: str, expected_runs: int) -> None:
+    """Run the commands in the file `lines` on two processes.
+
+    Together they must report `expected_runs` finished runs: one process prints for both.
+    """
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *flags.split()]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            *how.split(),
-            "--num_processes",
-            "2",
-            str(driver),
-            str(lines),
-        ],
+        [*launcher, "--num_processes", "2", str(driver), str(lines)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("finished: ") == runs, "one process speaks for both"
+    assert done.stdout.count("finished: ") == expected_runs
 
 
-def pair(runs, case) -> tuple[Run, Run]:
-    found = [list((runs[n] / PLACE / "forget10").glob(f"{case}-*")) for n in (1, 2)]
-    assert [len(paths) for paths in found] == [1, 1]
-    return Run(found[0][0]), Run(found[1][0])
+def runs_of_case(runs, case) -> tuple[Run, Run]:
+    """The run of one process, and that of two."""
+    return tuple(only_run(runs[n], f"forget10/{case}-*") for n in (1, 2))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_losses_and_checks_are_the_same(runs, case):
-    """Every part of every step to 1e-5 of the loss, each logged once; the checks during training
-    likewise."""
-    one, two = pair(runs, case)
+    """Every part of every step to 1e-5 of the loss, each logged once; so for the checks."""
+    one, two = runs_of_case(runs, case)
     assert (one.result["processes"], two.result["processes"]) == (1, 2)
     records = one.logged()
     others = two.logged()
-    assert (
-        len(records) == len(others) == 5 + 4
-    )  # steps, and checks before steps 0, 2, 4 and after the last
+    checks = 4  # before steps 0, 2, 4 and after the last
+    assert len(records) == len(others) == 5 + checks
     for record, other in zip(records, others, strict=True):
         record = record.get("check", record)
         other = other.get("check", other)
@@ -143,49 +104,43 @@ def test_losses_and_checks_are_the_same(runs, case):
         assert record.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-5)
 
 
+def answers_and_texts(run: Run):
+    """(nll sums of two answers, greedy texts and gates of two prompts) of the saved model."""
+    questions = ("Where was Ada born?", "Which prize did Bo win?")
+    with load(run.path) as eval_model:
+        encoded = [eval_model.prompt_encoder.encode(q, "A book, in 1912.") for q in questions]
+        nll = eval_model.forward_answers(pad(encoded, 0)).nll_sum
+        return nll, eval_model.generate([e.ids[: e.prompt] for e in encoded], 5)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_weights_and_evaluation_are_the_same(runs, case):
-    """The saved numbers to 1e-5, and what the loaded models say of a batch, and of its gates, to
-    1e-4."""
-    one, two = pair(runs, case)
+    """The saved weights to 1e-5; likelihoods of the loaded models to 1e-4, and their texts."""
+    one, two = runs_of_case(runs, case)
     (first,), (second,) = (
         [load_file(path) for path in run.path.glob("*/*.safetensors")] for run in (one, two)
     )
     assert first.keys() == second.keys()
     for name, weight in first.items():
         torch.testing.assert_close(second[name], weight, rtol=1e-4, atol=1e-5)
-    answers = []
-    for run in (one, two):
-        with load(run.path) as eval_model:
-            encoded = [
-                eval_model.prompt_encoder.encode(question, "A book, in 1912.")
-                for question in ("Where was Ada born?", "Which prize did Bo win?")
-            ]
-            answers.append(
-                (
-                    eval_model.forward_answers(pad(encoded, 0)).nll_sum,
-                    eval_model.generate([e.ids[: e.prompt] for e in encoded], 5),
-                )
-            )
-    torch.testing.assert_close(answers[0][0], answers[1][0], rtol=1e-4, atol=1e-4)
-    assert answers[0][1][0] == answers[1][1][0]
+    (nll_one, generated_one), (nll_two, generated_two) = map(answers_and_texts, (one, two))
+    torch.testing.assert_close(nll_one, nll_two, rtol=1e-4, atol=1e-4)
+    assert generated_one[0] == generated_two[0]
 
 
-def test_the_dual_variable_is_that_of_one_process(runs):
-    """PDU's lambda is no part of the saved model, but its path shows in retain / constrained =
-    lambda, step by step."""
-    paths = [
+def test_dual_variable_is_the_same(runs):
+    """PDU's lambda is not saved with the model, but retain / constrained = lambda in the log.
+
+    It starts at the retain weight and moves after a quarter of an epoch, which is one step.
+    """
+    one, two = (
         [r["retain"] / r["constrained"] for r in run.logged() if "loss" in r]
-        for run in pair(runs, "pdu-full")
-    ]
-    assert paths[0] == pytest.approx(paths[1], rel=1e-4)
-    assert (
-        paths[0][:2] == pytest.approx([1.0, 1.0]) and paths[0][-1] > 10
-    )  # starts at the retain weight, moves after a quarter epoch: one step
-    assert (
-        json.loads((pair(runs, "pdu-full")[1].path / "config.json").read_text())["objective"]
-        == "pdu"
+        for run in runs_of_case(runs, "pdu-full")
     )
+    assert one == pytest.approx(two, rel=1e-4)
+    assert one[:2] == pytest.approx([1.0, 1.0])
+    assert one[-1] > 10
+    assert runs_of_case(runs, "pdu-full")[1].config["objective"] == "pdu"
 
 
 FSDP = """
@@ -194,47 +149,48 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from unlearn.training import loop
 
 def sharding(**options):
-    made = Accelerator(**options)
-    made.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # reads the variables that the launcher sets from the configuration file
-    type(made).distributed_type = property(lambda self: DistributedType.FSDP)
-    type(made).is_fsdp2 = property(lambda self: True)
-    return made
+    accelerator = Accelerator(**options)
+    # the plugin reads the variables that the launcher sets from the configuration file
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+    type(accelerator).distributed_type = property(lambda self: DistributedType.FSDP)
+    type(accelerator).is_fsdp2 = property(lambda self: True)
+    return accelerator
 
 loop.Accelerator = sharding
 """
 
 
-def test_sharded_is_the_same_and_refuses_adapters(runs):
-    """FSDP by the shipped configuration: losses, checks and the saved model are one process's.
-    accelerate shards on accelerators alone, so on these CPUs the driver tells it to (torch can).
-    GRUN trains no whole model, and says so."""
-    folder = runs[1].parent
-    one = pair(runs, "pdu-full")[0]
-    words = " ".join(
-        [
-            *COMMON,
-            *CASES["pdu-full"][1],
-            "--target",
-            one.config["target"],
-            "--checkpoint_every",
-            "2",
-            "--runs",
-            str(folder / "fsdp"),
-        ]
-    )
+def launch_sharded(folder: Path, command: str) -> None:
+    """Run one command on two processes with the shipped FSDP configuration.
+
+    accelerate shards on accelerators alone, so on these CPUs the driver forces it to.
+    """
     (folder / "fsdp.py").write_text(FSDP + DRIVER)
-    (folder / "fsdp-lines").write_text(f"baselines.train {words}")
-    how = f"--config_file {ROOT / 'baselines' / 'accelerate' / 'fsdp.yaml'}"
-    launch(folder / "fsdp.py", folder / "fsdp-lines", how, 1)
+    (folder / "fsdp-lines").write_text(command)
+    config = ROOT / "baselines" / "accelerate" / "fsdp.yaml"
+    launch(folder / "fsdp.py", folder / "fsdp-lines", f"--config_file {config}", expected_runs=1)
+
+
+def test_sharded_run_is_the_same(runs):
+    """Losses, checks and the saved model of an FSDP run are those of one process."""
+    folder = runs[1].parent
+    one = runs_of_case(runs, "pdu-full")[0]
+    words = [*COMMON, *CASES["pdu-full"][1], "--target", one.config["target"]]
+    words += ["--checkpoint_every", "2", "--runs", str(folder / "fsdp")]
+    launch_sharded(folder, f"baselines.train {' '.join(words)}")
     (sharded,) = (Run(path.parent) for path in (folder / "fsdp").rglob("result.json"))
     assert (sharded.result["distribution"], one.result["distribution"]) == ("FSDP", "NO")
     for a, b in zip(one.logged(), sharded.logged(), strict=True):
         assert b.get("check", b)["retain"] == pytest.approx(a.get("check", a)["retain"], rel=1e-4)
-    theirs = load_file(sharded.path / "model" / "model.safetensors")
+    sharded_weights = load_file(sharded.path / "model" / "model.safetensors")
     for name, weight in load_file(one.path / "model" / "model.safetensors").items():
-        torch.testing.assert_close(theirs[name], weight, rtol=1e-3, atol=1e-5)
-    (folder / "fsdp-lines").write_text(
-        f"grun.train {' '.join([*COMMON, '--layers', '1', '--target', one.config['target'], '--runs', str(folder / 'fsdp')])}"
-    )
+        torch.testing.assert_close(sharded_weights[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_sharded_adapter_is_refused(runs):
+    """GRUN trains no whole model, so FSDP cannot shard it."""
+    folder = runs[1].parent
+    target = runs_of_case(runs, "pdu-full")[0].config["target"]
+    words = [*COMMON, "--layers", "1", "--target", target, "--runs", str(folder / "fsdp-grun")]
     with pytest.raises(AssertionError, match="start it without them"):
-        launch(folder / "fsdp.py", folder / "fsdp-lines", how, 1)
+        launch_sharded(folder, f"grun.train {' '.join(words)}")
