@@ -1,0 +1,82 @@
+"""The input filters, and the command that makes them."""
+
+import pytest
+import torch
+
+from baselines import controls
+from baselines.guards.base import InputFilter, last_states
+from eval.scoring.model import load
+from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, QUESTIONS, copy_runs, only_run
+from unlearn.language_model.batches import pad
+
+
+@pytest.fixture
+def prompts(prompt_encoder):
+    return [prompt_encoder.prompt_ids(question) for question in QUESTIONS]
+
+
+def test_last_states_in_a_batch_equal_those_alone(frozen_model, tokenizer, prompts):
+    pad_id = tokenizer.pad_token_id
+    states = last_states(frozen_model, 1, prompts, pad_id)
+    alone = torch.cat([last_states(frozen_model, 1, [prompt], pad_id) for prompt in prompts])
+    torch.testing.assert_close(states, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_probe_fires_above_its_threshold(frozen_model, tokenizer, prompts, tmp_path):
+    """Where w . h + b > threshold; a saved probe likewise."""
+    states = last_states(frozen_model, 1, prompts, tokenizer.pad_token_id)
+    weight = torch.randn(states.shape[1], generator=torch.Generator().manual_seed(0))
+    values = states @ weight + 0.5
+    threshold = float(values.sort().values[1:3].mean())
+    probe = InputFilter("probe", ["No."], 1, 0.5, threshold, weight=weight)
+    probe.save(tmp_path)
+    expected = (values > values.median()).tolist()
+    for guard in (probe, InputFilter.load(tmp_path)):
+        assert guard.fires(frozen_model, tokenizer, prompts).tolist() == expected
+
+
+def test_keywords_are_whole_words_in_any_case(frozen_model, tokenizer, prompts):
+    guard = InputFilter("keyword", ["No."], names=["ADA LOW", "we"])
+    assert guard.fires(frozen_model, tokenizer, prompts).tolist() == [True, False, True, False]
+
+
+@pytest.fixture(scope="module")
+def runs(toy_runs, tmp_path_factory):
+    """A copy of the toy target with one run of every control."""
+    runs = copy_runs(toy_runs, tmp_path_factory.mktemp("controls") / "runs")
+    for kind in controls.CONTROLS:
+        controls.main([*AUTHORS_FLAGS, "--runs", str(runs), "--control", kind])
+    return runs
+
+
+@pytest.mark.parametrize("kind", controls.CONTROLS)
+def test_control_refuses_or_lets_the_target_answer(kind, runs):
+    """It reports a gate of 1 or 0, and has no likelihoods."""
+    with (
+        load(only_run(runs, f"forget10/control-{kind}-*").path) as filtered,
+        load(runs / AUTHORS_FOLDER / "full" / "target-seed42") as target,
+    ):
+        tokenizer = filtered.prompt_encoder.tokenizer
+        questions = ["Where was x born?", *filtered.guard.names[:1]]
+        prompts = [filtered.prompt_encoder.prompt_ids(question) for question in questions]
+        refused = filtered.guard.fires(filtered.model, tokenizer, prompts).tolist()
+        if kind != "probe":
+            assert refused == [False, True]
+        texts, gates = filtered.generate(prompts, 6)
+        assert gates.tolist() == [[float(is_refused) for is_refused in refused]]
+        for prompt, text, is_refused in zip(prompts, texts, refused, strict=True):
+            answer = tokenizer.decode(target.generate([prompt], 6)[0][0])
+            expected = filtered.guard.refusal(prompt) if is_refused else answer
+            assert tokenizer.decode(text) == expected
+        batch = pad([filtered.prompt_encoder.encode("Who?", "x")], 0)
+        assert filtered.forward_answers(batch) is None
+
+
+def test_probe_reports_how_often_it_fires(runs):
+    assert only_run(runs, "forget10/control-probe-*").result["forget_fired"] >= 0
+
+
+def test_probe_layer_outside_the_model_is_refused(runs):
+    words = ["--control", "probe", "--layer", "9"]
+    with pytest.raises(ValueError, match="--layer"):
+        controls.main([*AUTHORS_FLAGS, "--runs", str(runs), *words])

@@ -1,0 +1,61 @@
+"""AltPO's alternate answers: sampled once by the target, saved, and checked when they are read."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from baselines.train import read
+from tests.toy import FORGET, RETAIN
+from unlearn.benchmarks.tofu import Example
+from unlearn.training import alternates
+from unlearn.training.sampler import ForgetRetainSampler
+
+
+@pytest.fixture
+def args():
+    return read(["--objective", "altpo", "--tuner", "lora"])[0]
+
+
+@pytest.fixture
+def plain():
+    """A sampler without alternates."""
+    return ForgetRetainSampler(FORGET, RETAIN, ["No."], 2, 0)
+
+
+@pytest.fixture
+def sampled(args, plain, frozen_model, prompt_encoder, tmp_path):
+    """The same sampler with alternates that the model `here` has given."""
+    return alternates.with_alternates(args, plain, frozen_model, prompt_encoder, "here", tmp_path)
+
+
+def test_alternates_are_json_lines_of_wrong_answers(sampled, tmp_path):
+    """With OpenUnlearning's keys; none is empty or the true answer."""
+    lines = (tmp_path / "alternates.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert {"question", "answer", "alternate", "target"} == rows[0].keys()
+    assert [len(answers) for answers in sampled.alternates] == [alternates.SAMPLES] * 4
+    assert all(row["alternate"] not in ("", row["answer"]) for row in rows)
+
+
+def test_each_epoch_takes_the_next_alternate(sampled):
+    drawn = [sampled.item(0, epoch).alternate for epoch in range(6)]
+    assert drawn[:5] == sampled.alternates[0]
+    assert drawn[5] == drawn[0]
+
+
+def test_saved_alternates_are_read_again(args, plain, sampled, tmp_path):
+    again = alternates.with_alternates(args, plain, None, None, "here", tmp_path)
+    assert again.alternates == sampled.alternates
+
+
+def test_alternates_that_do_not_fit_are_refused(args, plain, sampled, tmp_path):
+    with pytest.raises(ValueError, match="was made by here, not by there"):
+        alternates.with_alternates(args, plain, None, None, "there", tmp_path)
+    given = replace(args, alternates=str(tmp_path / "alternates.jsonl"))
+    larger = replace(plain, forget=[*FORGET, Example(9, "Else?", "x")])
+    with pytest.raises(ValueError, match="no alternate for 1 forget questions, the first is 'Else"):
+        alternates.with_alternates(given, larger, None, None, "there", tmp_path)
+    missing = replace(args, alternates=str(tmp_path / "gone"))
+    with pytest.raises(ValueError, match="no such file"):
+        alternates.with_alternates(missing, plain, None, None, "here", tmp_path)
