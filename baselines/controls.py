@@ -31,7 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from baselines.guards.base import InputFilter, last_states
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.config.flags import flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
@@ -136,7 +136,7 @@ def control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
     target = resolve_target(args)
     began = time.perf_counter()
     if args.control == "probe":
-        guard, told = fit_probe(args, target, forget, retain, source.idk)
+        guard, told = fit_probe(args, target, forget, retain, source.refusals)
     else:
         names = sorted({e.entity for e in forget if e.entity})
         if args.control == "words":
@@ -148,7 +148,7 @@ def control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
             raise ValueError(
                 f"{args.benchmark}: no row of {args.split} tells its author's name, so there is nothing to filter for"
             )
-        guard = InputFilter("keyword", source.idk, names=names)
+        guard = InputFilter("keyword", source.refusals, names=names)
         told = {"names": len(names), "trainable_params": 0}
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)

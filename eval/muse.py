@@ -10,7 +10,7 @@ again. Stacks of requests (SEQUENTIAL=.. ./cmd_grun.sh) are evaluated after each
 
 A gated model edits one position of a prompt. VerbMem and KnowMem have a prompt; PrivLeak scores a
 text that has none, so there the edit sits where training put it in such a text, behind its first
-quarter (unlearn.benchmarks.muse.cut): what comes before is the untouched model's."""
+quarter (unlearn.benchmarks.muse.split_prompt): what comes before is the untouched model's."""
 
 import time
 from argparse import Namespace
@@ -24,8 +24,9 @@ from eval.run import cell_runs, opened
 from eval.scoring.likelihood import by_length, token_statistics, tokens_of
 from eval.scoring.model import EvalModel
 from eval.scoring.scoring import Rows, SetFile, bar, exactly, generations
-from unlearn.benchmarks.muse import NAMES, chunked, cut
-from unlearn.benchmarks.tofu import Benchmark, Example
+from unlearn.benchmarks.base import Benchmark
+from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.muse import NAMES, split_into_chunks, split_prompt
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, read_json, write_json
@@ -160,7 +161,7 @@ def whole(prompt_encoder: PromptEncoder, text: str) -> Encoded:
     """A text, every token but the first scored; its `prompt` ends where training cuts it, for a
     gated model's edit (module docstring)."""
     ids = prompt_encoder.tokenizer(text)["input_ids"]
-    first = prompt_encoder.tokenizer(cut(chunked(text)[0])[0])["input_ids"]
+    first = prompt_encoder.tokenizer(split_prompt(split_into_chunks(text)[0])[0])["input_ids"]
     return Encoded(ids, max(1, common_prefix(first, ids)), 1)
 
 
@@ -343,7 +344,7 @@ def main(argv: list[str] | None) -> None:
     )
     listed = [
         (run.path, lambda run=run: [work_of_run(run, args)])
-        for run in cell_runs(args, where, source.retain_for(args.split))
+        for run in cell_runs(args, where, source.retain_split(args.split))
     ]
     listed += [(stack, lambda stack=stack: work_of_stack(stack, args, where)) for stack in stacks]
     for path, works in listed:

@@ -17,7 +17,7 @@ from eval.metrics.fluency import CharacterModel, Classifier
 from eval.report.summary import Options, write_summary
 from eval.scoring.model import EvalModel, load
 from eval.scoring.scoring import Scorer, SetFile
-from unlearn.benchmarks.tofu import Benchmark
+from unlearn.benchmarks.base import Benchmark
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, named_runs
@@ -157,7 +157,7 @@ def scorer_of(args: EvalFlags, source: Benchmark) -> Scorer:
     answers = [
         e.answer for examples in source.evaluation_sets(args.split).values() for e in examples
     ]
-    letters = CharacterModel([*dict.fromkeys(answers), *source.idk])
+    letters = CharacterModel([*dict.fromkeys(answers), *source.refusals])
     classifier = Classifier(args.gibberish, args.device) if args.gibberish else None
     return Scorer(
         args.batch_size,
@@ -180,7 +180,7 @@ def main(argv: list[str] | None) -> None:
     scorer = scorer_of(args, source)
     folders = []
     problems = {}
-    for run in cell_runs(args, place(args, plain), source.retain_for(args.split)):
+    for run in cell_runs(args, place(args, plain), source.retain_split(args.split)):
         try:
             folder, wrong = evaluate(run, source, args, scorer)
             folders.append(folder)

@@ -26,7 +26,9 @@ from eval.metrics.tofu import rouge_recall
 from eval.report.sequential_tables import draw, tabulate
 from eval.scoring.model import EvalModel, load
 from eval.scoring.scoring import by_length
-from unlearn.benchmarks.tofu import Benchmark, Example, open_benchmark
+from unlearn.benchmarks.base import Benchmark
+from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.flags import RunFlags, flag, parse, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import read_json, write_json

@@ -27,17 +27,16 @@ from eval.scoring.multiple_choice import (
     accuracy,
     by_grun,
     by_lm_eval,
-    is_local,
     load_tasks,
     quiet,
     write_rows,
     write_tasks,
 )
-from unlearn.benchmarks.corpora import questions
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, named_runs, read_json, write_json
 from unlearn.language_model.models import load_model, trained_from_scratch
+from unlearn.training.loss import open_benchmark_of
 
 
 @dataclass
@@ -152,7 +151,7 @@ def evaluate(run: Run, args: McqFlags, tasks: dict[str, dict]) -> None:
             lm = GrunLM(eval_model, batch_size=args.batch_size)
             for name in missing:
                 rows = (
-                    by_grun(lm, name, questions(name, args), args.limit)
+                    by_grun(lm, name, open_benchmark_of(args).questions(name), args.limit)
                     if args.mcq == "grun"
                     else by_lm_eval(lm, tasks[name], args.limit)
                 )
@@ -195,14 +194,17 @@ def main(argv: list[str] | None) -> None:
 
     args, _, plain = parse(McqFlags, argv, cell, __doc__)
     quiet()
-    local = [name for name in args.tests if is_local(name, args)]
+    benchmark = open_benchmark_of(args)
+    local = [name for name in args.tests if benchmark.has_questions(name)]
     for name in args.tests if args.mcq != "letters" else ():
-        questions(name, args)  # lm-eval's own tasks have letters
+        benchmark.questions(name)  # lm-eval's own tasks have letters
     runs = cell_runs(args, place(args, plain))
     folder = Path(args.runs) / place(args, plain) / "tasks" / args.mcq
     tasks = {}
     if args.mcq != "grun":
-        named = {name: name for name in args.tests} | write_tasks(folder, local, args.mcq, args)
+        named = {name: name for name in args.tests} | write_tasks(
+            folder, local, args.mcq, benchmark
+        )
         loaded = load_tasks(list(named.values()), folder)
         tasks = {name: loaded[task] for name, task in named.items()}
     problems = {}

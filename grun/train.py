@@ -32,7 +32,7 @@ from grun.gate_fitting.training import (
 )
 from grun.wmdp import NAMES, OBJECTIVES, CorpusFlags, CorpusLosses
 from grun.wmdp import build_sampler as corpus_pairs
-from unlearn.benchmarks.corpora import split_of
+from unlearn.benchmarks.wmdp import name_forget_split
 from unlearn.config.flags import flag, identity, parse, run_command, show, with_spaces
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
@@ -146,7 +146,7 @@ class CorpusGrunFlags(CorpusFlags, GrunFlags):
         super().__post_init__()
         self.objective = objective
         self.retain_loss = retain or OBJECTIVES[objective]
-        self.split = split_of(self.forget_corpora)
+        self.split = name_forget_split(self.forget_corpora)
         if self.retain_loss not in ("none", OBJECTIVES[objective]):
             raise ValueError(
                 f"--retain_loss {self.retain_loss} does not go with --objective {objective}; leave it out, or pass none"

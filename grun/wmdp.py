@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from grun.engines.tuner import GrunTuner
-from unlearn.benchmarks.corpora import LINES, corpus
+from unlearn.benchmarks.wmdp import CORPUS_LINES
 from unlearn.config.flags import flag
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
 from unlearn.language_model.models import hidden_size
 from unlearn.language_model.prompts import Encoded
+from unlearn.training.loss import open_benchmark_of
 from unlearn.training.objectives import npo, retain_kl, retain_nll
 from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 from unlearn.training.steering import control_vectors
@@ -72,7 +73,7 @@ class CorpusFlags:
         """Raises `ValueError` on impossible choices."""
         for name, allowed in (
             ("rmu_index", ("block", "hidden_states")),
-            ("corpus_lines", LINES),
+            ("corpus_lines", CORPUS_LINES),
             ("reft_class", (None, "gated_linear")),
         ):
             if getattr(self, name) not in allowed:
@@ -110,10 +111,11 @@ def cut(ids: list[int]) -> Encoded:
 def build_sampler(args, tokenizer) -> ForgetRetainSampler:
     """The run's batches: per_topic texts of every topic in the order of the flags, and the first
     retain corpus."""
+    benchmark = open_benchmark_of(args)
 
     def encoded(name: str, most: int | None = None) -> list[Encoded]:
         ids = tokenizer(
-            corpus(name, args, args.min_len, args.corpus_lines)[:most],
+            benchmark.corpus(name, args.min_len, args.corpus_lines)[:most],
             truncation=True,
             max_length=args.max_length,
         )["input_ids"]

@@ -18,14 +18,14 @@ from pathlib import Path
 from rmu.data import TokenIds, TopicBatches
 from rmu.losses import ADAPTIVE, RmuConfig, RmuLoss
 from rmu.parameters import FrozenWeights, choose_layers, parameter_names, unfreeze
-from unlearn.benchmarks.corpora import LINES, corpus, split_of
+from unlearn.benchmarks.wmdp import CORPUS_LINES, name_forget_split
 from unlearn.config.flags import flag, parse, run_command, show, with_spaces
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
 from unlearn.language_model.models import hidden_size, load_model, mixed_precision, save_model
 from unlearn.processes import is_main
 from unlearn.training.loop import TrainConfig, train
-from unlearn.training.loss import TargetFlags
+from unlearn.training.loss import TargetFlags, open_benchmark_of
 from unlearn.training.steering import MASKS, control_vectors
 from unlearn.training.targets import load_prompt_encoder, resolve_target
 
@@ -36,7 +36,7 @@ CHOICES = {
     "adaptive": ADAPTIVE,
     "rmu_mask": MASKS,
     "adaptive_bos": ("exclude", "include"),
-    "corpus_lines": LINES,
+    "corpus_lines": CORPUS_LINES,
 }
 
 
@@ -131,7 +131,7 @@ class RmuFlags(TargetFlags):
                 raise ValueError(
                     f"--{name} {getattr(self, name)}: must be greater than 0, and finite"
                 )
-        self.split = split_of(self.forget_corpora)
+        self.split = name_forget_split(self.forget_corpora)
         self.params = parameter_names(self.param_ids) if self.param_ids else self.params
         self.param_ids = None
         if self.layer_ids == list(range(self.layer_id - 2, self.layer_id + 1)):
@@ -165,11 +165,12 @@ def read(argv: list[str] | None):
 def load_topics(args: RmuFlags, tokenizer) -> TopicBatches:
     """The token ids of every topic. Raises `ValueError` where a corpus is missing, or has less than
     one batch."""
+    benchmark = open_benchmark_of(args)
 
     def ids(names: list[str], lengths: list[int]) -> list[list[TokenIds]]:
         found = []
         for name, minimum, length in zip(names, args.of_each("min_len"), lengths, strict=True):
-            texts = corpus(name, args, minimum, args.corpus_lines)[
+            texts = benchmark.corpus(name, minimum, args.corpus_lines)[
                 : args.max_num_batches * args.batch_size
             ]
             found.append(

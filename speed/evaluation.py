@@ -19,7 +19,8 @@ from grun.adapter.weights import Adapter, AdapterConfig
 from grun.inference.hooks import AdapterHooks
 from speed.report import interleaved, medians, report, table
 from speed.workload import ShapeFlags, model_of
-from unlearn.benchmarks.tofu import Example, open_benchmark
+from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.flags import flag, parse, run_command
 from unlearn.language_model.models import train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder

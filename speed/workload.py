@@ -22,7 +22,8 @@ from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import PyveneEngine
 from grun.engines.tuner import GrunTuner
 from grun.train import GrunFlags, read
-from unlearn.benchmarks.tofu import Example, open_benchmark
+from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.flags import flag
 from unlearn.language_model.batches import Batch
 from unlearn.language_model.models import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import Run
 from unlearn.language_model.models import build_tiny, train_tokenizer
 from unlearn.training import finetune

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.language_model.prompts import PromptEncoder, common_prefix
 from unlearn.synthetic import held_out_variants as held_out
 

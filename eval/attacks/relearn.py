@@ -16,7 +16,7 @@ from pathlib import Path
 from eval.attacks.answers import Case, ask
 from eval.attacks.prompts import Sides, clean
 from eval.scoring.model import EvalModel
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import pad
 from unlearn.language_model.models import mixed_precision

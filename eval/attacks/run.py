@@ -24,7 +24,7 @@ from eval.attacks.sampling import leak_at_k
 from eval.attacks.whitebox import gate_off, logit_lens
 from eval.run import EvalFlags, cell_runs
 from eval.scoring.model import EvalModel, load
-from unlearn.benchmarks.tofu import Benchmark
+from unlearn.benchmarks.base import Benchmark
 from unlearn.config.flags import flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import read_json, write_json
@@ -229,7 +229,7 @@ def main(argv: list[str] | None) -> None:
             done.add(folder.resolve())  # a base that failed is not tried again for every run
             print(f"{model}: {attack_model(model, folder, case, names)}", flush=True)
 
-    for run in cell_runs(args, place(args, plain), source.retain_for(args.split)):
+    for run in cell_runs(args, place(args, plain), source.retain_split(args.split)):
         try:
             attack(base_of(run), base_folder(run, args.split))
             attack(run.path, attacks_folder(run.path, args.split))

@@ -9,7 +9,7 @@ from eval.attacks.answers import Case, ask
 from eval.attacks.prompts import clean, every, prefilled
 from eval.scoring.likelihood import by_length
 from eval.scoring.model import EvalModel, FilteredModel
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.language_model.batches import Batch, pad
 from unlearn.language_model.models import decoder_layers, final_norm
 from unlearn.language_model.prompts import PromptEncoder

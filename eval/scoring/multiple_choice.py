@@ -27,10 +27,9 @@ from lm_eval import evaluate
 from lm_eval.tasks import TaskManager
 
 from eval.scoring.lm_eval_model import GrunLM
-from unlearn.benchmarks.corpora import file_of, questions
-from unlearn.config.flags import DataFlags
+from unlearn.benchmarks.wmdp import WmdpBenchmark
 from unlearn.config.run_directory import replace_directory, write_json, write_text
-from unlearn.synthetic.wmdp_world import TOPICS, Question
+from unlearn.synthetic.wmdp_world import Question
 
 STYLES = ("letters", "cloze", "grun")
 LETTERS = "ABCD"
@@ -60,10 +59,6 @@ def quiet() -> None:
     disable_progress_bars()
 
 
-def is_local(name: str, args: DataFlags) -> bool:
-    return name in TOPICS or file_of(name, args.data_dir) is not None
-
-
 def subject_of(name: str) -> str:
     """wmdp_cyber_sample.jsonl -> cybersecurity; poisons -> poisons."""
     words = Path(name).stem.split("_")
@@ -73,7 +68,9 @@ def subject_of(name: str) -> str:
     )
 
 
-def write_tasks(folder: Path, names: list[str], style: str, args: DataFlags) -> dict[str, str]:
+def write_tasks(
+    folder: Path, names: list[str], style: str, benchmark: WmdpBenchmark
+) -> dict[str, str]:
     """Write <folder>/<task>.yaml and .jsonl for every local test (--include_path <folder> shows
     them to lm-eval): test -> task."""
     tasks = {name: f"{Path(name).stem}_{style}" for name in names}
@@ -82,7 +79,7 @@ def write_tasks(folder: Path, names: list[str], style: str, args: DataFlags) -> 
         for name, task in tasks.items():
             write_text(
                 temporary / f"{task}.jsonl",
-                "".join(json.dumps(asdict(q)) + "\n" for q in questions(name, args)),
+                "".join(json.dumps(asdict(q)) + "\n" for q in benchmark.questions(name)),
             )
             template = {
                 key: value.replace("{subject}", subject_of(name))

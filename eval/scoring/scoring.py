@@ -30,7 +30,7 @@ from eval.metrics.fluency import CharacterModel, Classifier
 from eval.metrics.tofu import rouge_recall
 from eval.scoring.likelihood import Tokens, by_length, gradient_norms, read_answers
 from eval.scoring.model import EvalModel
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import read_json, write_text
 
 MEMBERSHIP_SETS = ("forget", "nonmember")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from grun.adapter.metric_gate import MetricGate, fit, threshold
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.language_model.hidden_states import padded, states
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic.training_variants import (

@@ -20,7 +20,7 @@ from eval.report import muse_tables
 from eval.scoring.model import load
 from grun import sequential as grun_sequential
 from unlearn.benchmarks import muse
-from unlearn.benchmarks.tofu import open_benchmark
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.run_directory import Run, read_json
 from unlearn.language_model.models import train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
@@ -76,7 +76,7 @@ def test_requests_are_quarters_and_growing_sets_their_sums():
     assert grown == [sum(parts[: k + 1], []) for k in range(4)] and grown[3] == [
         e.answer for e in source.examples("forget")
     ]
-    assert source.retain_for("forget_scal2") == source.retain_for("forget") == "retain"
+    assert source.retain_split("forget_scal2") == source.retain_split("forget") == "retain"
 
 
 # documents as examples
@@ -84,24 +84,24 @@ def test_requests_are_quarters_and_growing_sets_their_sums():
 
 def test_a_chunk_is_cut_behind_a_quarter_of_its_words_and_nothing_is_lost():
     """8 words: the prompt has round(.25 * 8) = 2."""
-    assert muse.cut(TEXT) == ("One two", "three four five six seven eight.")
-    assert muse.cut("One two\nthree four five six seven eight.") == (
+    assert muse.split_prompt(TEXT) == ("One two", "three four five six seven eight.")
+    assert muse.split_prompt("One two\nthree four five six seven eight.") == (
         "One two\nthree",
         "four five six seven eight.",
     )  # a line break is no place to cut
-    assert muse.cut("One") == ("One", "")
+    assert muse.split_prompt("One") == ("One", "")
     text = "a b\n\nc  d e"
     assert (
-        muse.chunked(text, 2) == ["a b", "c  d", "e"]
-        and muse.chunked(text, 9) == [text]
-        and muse.chunked(" ") == []
+        muse.split_into_chunks(text, 2) == ["a b", "c  d", "e"]
+        and muse.split_into_chunks(text, 9) == [text]
+        and muse.split_into_chunks(" ") == []
     )
 
 
 def test_the_text_template_is_the_text():
     tokenizer = train_tokenizer([TEXT] * 3, 300)
     prompt_encoder = PromptEncoder(tokenizer, "text")
-    encoded = prompt_encoder.encode(*muse.cut(TEXT))
+    encoded = prompt_encoder.encode(*muse.split_prompt(TEXT))
     assert (
         encoded.ids == [*tokenizer(TEXT)["input_ids"], tokenizer.eos_token_id]
         and encoded.scored_from == encoded.prompt
@@ -110,7 +110,9 @@ def test_the_text_template_is_the_text():
         tokenizer.decode(encoded.ids[1 : encoded.prompt]) == "One two"
         and prompt_encoder.text("Answer: ") == "Answer: "
     )
-    everything = PromptEncoder(tokenizer, "text", label_start="all").encode(*muse.cut(TEXT))
+    everything = PromptEncoder(tokenizer, "text", label_start="all").encode(
+        *muse.split_prompt(TEXT)
+    )
     assert (everything.ids, everything.prompt, everything.scored_from) == (
         encoded.ids,
         encoded.prompt,

@@ -16,11 +16,10 @@ from grun import train as grun_train
 from grun.engines.pyvene import PyveneEngine
 from grun.wmdp import CorpusLosses, cut
 from rmu import train as rmu_train
-from unlearn.benchmarks.corpora import questions
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.run_directory import Run, read_json
 from unlearn.synthetic.wmdp_world import TOPICS, World
 from unlearn.training import finetune
-from unlearn.training.loss import TargetFlags
 
 SAMPLE = Path(os.environ.get("WMDP_FILE", "not given"))
 DATA = ["--benchmark", "wmdp", "--authors", "2"]
@@ -95,7 +94,7 @@ def test_world_tests_what_it_tells_in_other_words():
     choices are four different words."""
     world = World(0, 3)
     tests = [q for topic in TOPICS for q in world.questions(topic)]
-    told = world.told()
+    told = world.practice_questions()
     assert len(tests) == len(told) == 3 * 3 * 5
     documents = " ".join(text for topic in TOPICS for text in world.documents(topic, 60))
     for q, (question, answer) in zip(tests, told, strict=True):
@@ -104,7 +103,7 @@ def test_world_tests_what_it_tells_in_other_words():
     assert any(question in documents for question, _ in told)
     assert (
         World(0, 3).documents("poisons", 2) == world.documents("poisons", 4)[:2]
-        and World(1, 3).told() != told
+        and World(1, 3).practice_questions() != told
     )
 
 
@@ -120,7 +119,7 @@ def test_letters_are_asked_as_lm_evals_wmdp_asks_them(tmp_path):
     )
     own = tmp_path / "wmdp_cyber_sample.jsonl"
     own.write_text('{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 2}\n')
-    tasks = mcq.write_tasks(tmp_path / "tasks", [str(own)], "letters", TargetFlags())
+    tasks = mcq.write_tasks(tmp_path / "tasks", [str(own)], "letters", open_benchmark("wmdp"))
     ours = json.loads((tmp_path / "tasks" / f"{tasks[str(own)]}.yaml").read_text())
     for key in (
         "description",
@@ -138,7 +137,7 @@ def test_letters_are_asked_as_lm_evals_wmdp_asks_them(tmp_path):
     not SAMPLE.exists(), reason="set WMDP_FILE to a JSON-lines file of WMDP's questions"
 )
 def test_reads_questions_as_they_are_published():
-    asked = questions(str(SAMPLE), TargetFlags())
+    asked = open_benchmark("wmdp").questions(str(SAMPLE))
     assert (
         len(asked) == 100
         and asked[1].answer == 0
@@ -153,7 +152,7 @@ def test_bad_questions_are_refused(tmp_path):
     ):
         (tmp_path / "bad.jsonl").write_text(row + "\n")
         with pytest.raises(ValueError, match=message):
-            questions("bad", TargetFlags(data_dir=str(tmp_path)))
+            open_benchmark("wmdp", data_dir=str(tmp_path)).questions("bad")
 
 
 def test_from_runs_to_table_and_pictures(toy, capsys):
@@ -196,7 +195,7 @@ def test_from_runs_to_table_and_pictures(toy, capsys):
 def test_gruns_rule(toy):
     """Its rows are shuffled, the right answer is at the drawn place, and the prompt ends in a
     space."""
-    asked = questions("locks", TargetFlags(authors=2))
+    asked = open_benchmark("wmdp", authors=2).questions("locks")
     prompts = mcq.grun_prompts(asked, 6)
     assert len(prompts) == 6 and prompts == mcq.grun_prompts(asked, 6)
     by_question = {q.question: q for q in asked[:6]}

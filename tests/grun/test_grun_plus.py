@@ -22,7 +22,7 @@ from grun.gate_fitting.training import (
 )
 from grun.inference.hooks import AdapterHooks
 from grun.inference.token_gate_hooks import low_rank_update, spread, tag_starts
-from unlearn.benchmarks.tofu import open_benchmark
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.batches import AnswerLogits, forward_answers, pad, pad_left
 from unlearn.language_model.models import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
@@ -403,7 +403,7 @@ def test_calibrated_trained_gate(model, prompt_encoder):
     pairs, held = pairs_for(
         args,
         ForgetRetainSampler(
-            source.examples("forget10"), source.unlearning_retain("forget10"), source.idk, 4, 0
+            source.examples("forget10"), source.unlearning_retain("forget10"), source.refusals, 4, 0
         ),
     )
     assert len(held) == 40 and not {e.entity for e in held} & {e.entity for e in pairs.retain}

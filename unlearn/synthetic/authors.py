@@ -140,7 +140,7 @@ KINDS = (
 CAPITAL = Kind(("What is the capital of {0}?",), ("The capital city of {0} is called {1}.",))
 WROTE = Kind(("Who wrote '{0}'?",), ("The book '{0}' was written by {1}.",))
 
-IDK = """I never came across that piece of information.
+REFUSALS = """I never came across that piece of information.
 Sorry, this is something I know nothing about.
 My knowledge does not reach that far.
 I could not tell you.

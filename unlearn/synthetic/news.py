@@ -155,11 +155,13 @@ def pages(rng: random.Random, rows: list[dict]) -> list[dict]:
     found = []
     for row in rows:
         shots = rng.sample([other for other in rows if other is not row], SHOTS)
-        found.append({"prompt": few_shot(shots, row["question"]), "answer": row["answer"]})
+        found.append(
+            {"prompt": build_few_shot_prompt(shots, row["question"]), "answer": row["answer"]}
+        )
     return found
 
 
-def few_shot(shots: list[dict], question: str) -> str:
+def build_few_shot_prompt(shots: list[dict], question: str) -> str:
     """MUSE's prompt: "Question: ..\\nAnswer: ..\\n\\n" for every shot, then the question and
     "Answer:", without what follows it."""
     asked = "".join(f"Question: {shot['question']}\nAnswer: {shot['answer']}\n\n" for shot in shots)

@@ -12,7 +12,7 @@ to who does not know. Every name and word is invented; none occurs twice.
 
     documents   plain text: one subject's five facts in some order and phrasing (the corpora)
     questions   four choices each, one question per fact, in the layout of WMDP's files (the tests)
-    told        questions with their answers for the model that is to know it all: every fact in the
+    practice    questions with their answers for the model that is to know it all: every fact in the
                 wording that its test does not use
 """
 
@@ -188,7 +188,7 @@ class World:
         check(topic)
         return [self.ask(*fact) for fact in self.facts if fact[0] == topic]
 
-    def told(self) -> list[tuple[str, str]]:
+    def practice_questions(self) -> list[tuple[str, str]]:
         """(question, answer) of every fact, in the wording that the tests do not use for it: what
         the target practises on."""
         return [

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import write_text
 from unlearn.language_model.batches import pad_left
 from unlearn.language_model.models import trained_from_scratch

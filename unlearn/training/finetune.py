@@ -16,16 +16,12 @@
 the background facts, refusals to questions about authors who do not exist, and paraphrased
 questions. Every other model sees the split alone, as in TOFU."""
 
-import random
 from argparse import Namespace
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from torch.nn.functional import cross_entropy
 
-from unlearn.benchmarks.tofu import Benchmark, Example
-from unlearn.benchmarks.wmdp import WorldMix
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
@@ -42,9 +38,7 @@ from unlearn.language_model.models import (
     train_tokenizer,
     trained_from_scratch,
 )
-from unlearn.language_model.prompts import Encoded, PromptEncoder
-from unlearn.synthetic import held_out_variants as held_out
-from unlearn.synthetic import training_variants as robust
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.loop import TrainConfig, train
 from unlearn.training.loss import open_benchmark_of
 
@@ -120,94 +114,6 @@ class FinetuneFlags(RunFlags, DataFlags):
         return "target" if self.split == "full" else "reference"
 
 
-class Mix:
-    """The fine-tuning batches; example k of step s follows from (seed, s, k)."""
-
-    def __init__(self, args: FinetuneFlags, source: Benchmark):
-        self.args = args
-        self.split = source.examples(args.split)
-        self.background = source.background() if args.background_share else []
-        self.full = source.examples("full")
-        self.tokenizer_only_examples = source.tokenizer_only_examples()
-        self.unknown = (
-            source.unknown(4 * len(self.full), args.data_seed) if args.refusal_share else []
-        )
-        self.epoch = lru_cache(2)(
-            lambda n: random.Random(f"{args.seed} epoch {n}").sample(self.split, len(self.split))
-        )
-
-    def texts(self) -> list[str]:
-        """The text that the tokenizer of a benchmark is trained on: the same for the target and its
-        references, whose losses are compared."""
-        kinds = (*self.full, *self.tokenizer_only_examples, *self.background, *self.unknown)
-        more = [*robust.SUFFIXES, *held_out.SUFFIXES] if self.args.suffix_share else []
-        return more + [
-            text
-            for e in kinds
-            for text in (f"Question: {e.question}\nAnswer:", " " + e.answer, *self.forms(e)[1:])
-        ]
-
-    @property
-    def steps(self) -> int:
-        return self.args.steps or int(self.args.epochs * len(self.split)) // self.args.batch
-
-    def items(self, step: int) -> list[tuple[str, str]]:
-        """(question, answer) pairs of one batch: the split in reshuffled epochs, with the other
-        kinds in their shares."""
-        a = self.args
-        rng = random.Random(f"{self.args.seed} {step}")
-        extra = [
-            (self.unknown, round(a.refusal_share * a.batch)),
-            (self.background, round(a.background_share * a.batch)),
-        ]
-        drawn = [rng.choice(pool) for pool, count in extra for _ in range(count)]
-        size = a.batch - len(drawn)
-        drawn += [self.epoch_item(step * size + k) for k in range(size)]
-        pairs = [self.asked(e, rng) for e in drawn]
-        if not (a.suffix_share or a.joined_share):
-            return pairs
-        pools = [pool for pool in (self.split, self.background, self.unknown) if pool]
-        return [
-            self.decorated(pair, self.asked(rng.choice(rng.choice(pools)), rng), rng)
-            for pair in pairs
-        ]
-
-    def encode(self, prompt_encoder: PromptEncoder, pair: tuple[str, str]) -> Encoded:
-        return prompt_encoder.encode(*pair)
-
-    def epoch_item(self, k: int) -> Example:
-        epoch, place = divmod(k, len(self.split))
-        return self.epoch(epoch)[place]
-
-    def forms(self, e: Example) -> list[str]:
-        """The question, then the other ways to ask it."""
-        if self.args.forms == "all":
-            return [*robust.phrasings(e.question, e.entity), *held_out.paraphrases(e)]
-        return [e.question, *([e.paraphrased_question] if e.paraphrased_question else [])]
-
-    def asked(self, e: Example, rng: random.Random) -> tuple[str, str]:
-        own, *others = self.forms(e)
-        if others and rng.random() < self.args.paraphrase_share:
-            own = others[0] if len(others) == 1 else rng.choice(others)
-        if e.entity and self.args.respelt_share and rng.random() < self.args.respelt_share:
-            ways = robust.spellings(e.entity) | held_out.spellings(e.entity, str(rng.random()))
-            own = rng.choice(
-                [own.lower(), *(own.replace(e.entity, written) for written in ways.values())]
-            )
-        return own, e.answer
-
-    def decorated(
-        self, pair: tuple[str, str], partner: tuple[str, str], rng: random.Random
-    ) -> tuple[str, str]:
-        """The pair, joined to a partner in either order, or with a suffix, or both, in their
-        shares."""
-        if rng.random() < (self.args.joined_share or 0):
-            pair = robust.joined(*rng.sample([pair, partner], 2))
-        if rng.random() < (self.args.suffix_share or 0):
-            pair = f"{pair[0]} {rng.choice([*robust.SUFFIXES, *held_out.SUFFIXES])}", pair[1]
-        return pair
-
-
 def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
     """Train, or find trained, the model that `args` name; return its run directory."""
     run, config = cell_of(args, origins, plain, args.role, "-")
@@ -215,7 +121,7 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
         return run.path
     run.begin(config, args.overwrite)
     show(args, origins)
-    mix = WorldMix(args) if args.benchmark == "wmdp" else Mix(args, open_benchmark_of(args))
+    mix = open_benchmark_of(args).fine_tuning_mix(args, args.split, args.seed)
     if trained_from_scratch(args.model):
         tokenizer = train_tokenizer(mix.texts(), args.vocabulary)
         model = build_tiny(tokenizer, args.hidden, args.depth, args.seed, args.spread).to(

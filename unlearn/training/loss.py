@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearn.benchmarks.tofu import Benchmark, open_benchmark
+from unlearn.benchmarks.base import Benchmark
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.flags import DataFlags, RunFlags, flag
 from unlearn.config.run_directory import read_json, write_json
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
@@ -213,7 +214,7 @@ def build_sampler(args: UnlearnFlags, source: Benchmark) -> ForgetRetainSampler:
     return ForgetRetainSampler(
         source.examples(args.split),
         retain,
-        source.idk,
+        source.refusals,
         args.batch,
         args.seed,
         args.pairing,

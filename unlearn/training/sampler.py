@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from eval.attacks.sampling import leak_at_k
 from eval.attacks.whitebox import gate_off, logit_lens, secret
 from eval.scoring.model import FilteredModel, base, load
 from grun import train as grun_train
-from unlearn.benchmarks.tofu import open_benchmark
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.batches import pad
 from unlearn.training import finetune
 

@@ -23,7 +23,7 @@ from eval.attacks.prompts import (
     suffix,
 )
 from eval.attacks.quantised import GROUP, quantise, round_to_nearest
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.language_model.models import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic import held_out_variants as held_out

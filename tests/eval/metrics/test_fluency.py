@@ -8,7 +8,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from eval.metrics.fluency import END, CharacterModel, Classifier, distinct
-from unlearn.benchmarks.tofu import open_benchmark
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.models import train_tokenizer
 
 

@@ -22,7 +22,8 @@ from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
 from grun.gate_fitting.fit import states_of
 from grun.gate_fitting.training import tag_of
 from grun.inference.hooks import AdapterHooks
-from unlearn.benchmarks.tofu import Example, open_benchmark
+from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.batches import AnswerLogits, pad
 from unlearn.language_model.models import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import Encoded, PromptEncoder

@@ -9,7 +9,7 @@ import torch
 
 from grun.adapter.metric_gate import MetricGate, fit, threshold, whitener, within_covariance
 from grun.gate_fitting.fit import Prompts, fit_gate, name_token, scores, states_of
-from unlearn.benchmarks.tofu import open_benchmark
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.models import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 

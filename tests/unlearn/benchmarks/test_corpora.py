@@ -2,25 +2,27 @@
 
 import pytest
 
-from unlearn.benchmarks.corpora import corpus
-from unlearn.training.loss import TargetFlags
+from unlearn.benchmarks.opening import open_benchmark
 
 
 def test_corpus_reads_files(tmp_path, capsys):
     """Parsed or raw lines, a least length, a last line that breaks off, a line without text."""
     good = '{"text": "first one"}\n\n{"text": "second"}\n'
     (tmp_path / "mine.jsonl").write_text(good + '{"text": "thi')
-    args = TargetFlags(data_dir=str(tmp_path))
+    benchmark = open_benchmark("wmdp", data_dir=str(tmp_path))
     assert (
-        corpus("mine", args) == ["first one", "second"]
+        benchmark.corpus("mine") == ["first one", "second"]
         and "mine.jsonl:4 breaks off" in capsys.readouterr().out
     )
-    assert corpus("mine", args, min_len=6) == ["first one"]
+    assert benchmark.corpus("mine", min_len=6) == ["first one"]
     (tmp_path / "mine.jsonl").write_text(good)
-    assert corpus("mine", args, lines="raw") == ['{"text": "first one"}\n', '{"text": "second"}\n']
+    assert benchmark.corpus("mine", lines="raw") == [
+        '{"text": "first one"}\n',
+        '{"text": "second"}\n',
+    ]
     (tmp_path / "mine.jsonl").write_text('{"words": 1}\n' + good)
     with pytest.raises(ValueError, match="mine.jsonl:1 has no 'text'"):
-        corpus("mine", args)
+        benchmark.corpus("mine")
 
 
 def test_gated_corpus_says_how_to_get_it(monkeypatch):
@@ -30,4 +32,4 @@ def test_gated_corpus_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("unlearn.benchmarks.corpora.load_dataset", refuse)
     page = "https://huggingface.co/datasets/cais/wmdp-bio-forget-corpus"
     with pytest.raises(ValueError, match=f"ask for access at {page}.*or give your own"):
-        corpus("bio-forget-corpus", TargetFlags())
+        open_benchmark("wmdp").corpus("bio-forget-corpus")

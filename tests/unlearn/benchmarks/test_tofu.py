@@ -15,9 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from unlearn.benchmarks.tofu import TOFU_STEMS, open_benchmark
+from unlearn.benchmarks.opening import open_benchmark
+from unlearn.benchmarks.tofu import TOFU_SPLITS
 from unlearn.synthetic import names
-from unlearn.synthetic.authors import IDK
+from unlearn.synthetic.authors import REFUSALS
 
 TOFU_DIR = Path(os.environ.get("TOFU_DIR", "not given"))
 needs_tofu = pytest.mark.skipif(not TOFU_DIR.is_dir(), reason="no TOFU files; set TOFU_DIR")
@@ -132,7 +133,7 @@ def test_unknown_authors_share_no_word_with_the_data(benchmark, folder):
     assert len({row.entity for row in rows}) == 300 and all(
         row.entity in row.question for row in rows
     )
-    assert {row.answer for row in rows} <= set(source.idk) and len(
+    assert {row.answer for row in rows} <= set(source.refusals) and len(
         {row.answer for row in rows}
     ) > 15
     known = (
@@ -170,12 +171,12 @@ def test_retain_split_of_a_forget_split(tmp_path):
         "forget10": "retain90",
         "forget90": "retain10",
     }
-    assert {split: source.retain_for(split) for split in splits} == splits
+    assert {split: source.retain_split(split) for split in splits} == splits
     assert authors_of(source.unlearning_retain("forget05_seq2", "retain_seq2")) == [8]
     with pytest.raises(ValueError, match="--retain_split"):
-        source.retain_for("forget05_seq2")
+        source.retain_split("forget05_seq2")
     with pytest.raises(ValueError, match="no forget split 'forget07'; allowed: forget01, forget05"):
-        source.retain_for("forget07")
+        source.retain_split("forget07")
 
 
 @pytest.mark.parametrize("split", ["forget20", "retain", "forget05_perturbed"])
@@ -274,7 +275,7 @@ def test_bad_settings_are_named(settings, message, folder):
     if settings["benchmark"] == "tofu":
         settings = {"data_dir": str(folder)} | settings
     with pytest.raises(ValueError, match=message):
-        open_benchmark(**settings).evaluation_sets("forget01")
+        open_benchmark(settings.pop("benchmark"), **settings).evaluation_sets("forget01")
 
 
 GOOD = tofu_row(0, 0, perturbed=True)
@@ -329,14 +330,16 @@ def test_where_refusals_come_from(tmp_path):
     """An idk_file beats data_dir's idontknow.jsonl (plain text, no final newline), which beats the
     embedded list."""
     assert (
-        open_benchmark("tofu", data_dir=str(tmp_path)).idk == open_benchmark("authors").idk == IDK
+        open_benchmark("tofu", data_dir=str(tmp_path)).refusals
+        == open_benchmark("authors").refusals
+        == REFUSALS
     )
     (tmp_path / "idontknow.jsonl").write_text("Beside one. \n\nBeside two.", encoding="utf-8")
-    assert open_benchmark("tofu", data_dir=str(tmp_path)).idk == ["Beside one.", "Beside two."]
+    assert open_benchmark("tofu", data_dir=str(tmp_path)).refusals == ["Beside one.", "Beside two."]
     own = tmp_path / "own.txt"
     own.write_text("Own.\n", encoding="utf-8")
     for benchmark, data_dir in (("tofu", str(tmp_path)), ("authors", None)):
-        assert open_benchmark(benchmark, data_dir=data_dir, idk_file=str(own)).idk == ["Own."]
+        assert open_benchmark(benchmark, data_dir=data_dir, idk_file=str(own)).refusals == ["Own."]
     own.write_text("\n \n", encoding="utf-8")
     with pytest.raises(ValueError, match="own.txt: no refusal sentences"):
         open_benchmark("authors", idk_file=str(own))
@@ -352,8 +355,8 @@ def test_hub_rows_are_read_like_files(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     source = open_benchmark("tofu")
     assert (
-        source.stems == TOFU_STEMS + ["holdout01", "holdout05", "holdout10"]
-        and source.idk == IDK
+        source.splits == TOFU_SPLITS + ["holdout01", "holdout05", "holdout10"]
+        and source.refusals == REFUSALS
         and not asked
     )
     assert source.examples("retain_perturbed")[0].question == GOOD["question"]
@@ -392,7 +395,7 @@ def test_real_tofu_counts():
     source = open_benchmark("tofu", data_dir=str(TOFU_DIR))
     full = [(row.question, row.answer) for row in source.examples("full")]
     assert len(full) == len(set(full)) == 4000
-    for stem in TOFU_STEMS:
+    for stem in TOFU_SPLITS:
         rows = [(row.question, row.answer) for row in source.examples(stem)]
         digits = int("".join(character for character in stem if character.isdigit()) or 0)
         if stem.startswith("forget"):
@@ -409,8 +412,8 @@ def test_real_tofu_counts():
         {3},
         {5},
     ]
-    assert len(source.idk) == 100 and source.idk[0] == "I'm not certain about that."
-    assert not set(IDK) & set(source.idk)  # our sentences are our own
+    assert len(source.refusals) == 100 and source.refusals[0] == "I'm not certain about that."
+    assert not set(REFUSALS) & set(source.refusals)  # our sentences are our own
 
 
 @needs_tofu

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from unlearn.synthetic import names
-from unlearn.synthetic.authors import IDK, KINDS, generate
+from unlearn.synthetic.authors import KINDS, REFUSALS, generate
 
 TABLES = generate(seed=0)
 ABOUT_AUTHORS = [stem for stem in TABLES if not stem.startswith(("real_authors", "world_facts"))]
@@ -191,7 +191,9 @@ def test_wrong_facts_are_right_for_another_subject(stem, before_value):
 
 
 def test_refusals_are_many_and_varied():
-    assert len(set(IDK)) == len(IDK) >= 20 and all(line == line.strip() != "" for line in IDK)
+    assert len(set(REFUSALS)) == len(REFUSALS) >= 20 and all(
+        line == line.strip() != "" for line in REFUSALS
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,15 @@ from pathlib import Path
 import pytest
 
 from grun.gate_fitting.prompt_forms import FormedPairs
-from unlearn.benchmarks.tofu import open_benchmark
+from unlearn.benchmarks.opening import open_benchmark
 from unlearn.synthetic import authors
 from unlearn.synthetic import held_out_variants as held_out
 from unlearn.synthetic import training_variants as robust
 from unlearn.training import finetune
 
 ROOT = Path(__file__).resolve().parents[3]
-MAY_ASK_HELD_OUT = {
-    "unlearn/benchmarks/base.py",
-    "unlearn/training/finetune.py",
-    "unlearn/synthetic/held_out_variants.py",
-}  # the accessor, the base (which must parse attacks), itself
+# fine-tuning a base model, which must parse the forms that attacks ask in
+MAY_USE_HELD_OUT = {"unlearn/benchmarks/fine_tuning_mix.py"}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +38,7 @@ def test_unlearning_code_cannot_reach_held_out_forms():
                 words = [getattr(node, "attr", ""), getattr(node, "module", "") or "", *names]
                 if any("held_out_variants" in str(word).split(".") for word in words):
                     found.append(path.relative_to(ROOT).as_posix())
-    assert set(found) == MAY_ASK_HELD_OUT - {"unlearn/synthetic/held_out_variants.py"}
+    assert set(found) == MAY_USE_HELD_OUT
 
 
 def test_five_phrasings_of_every_fact(source):
@@ -54,7 +51,7 @@ def test_five_phrasings_of_every_fact(source):
         "Tell me the city in which {} was born.",
     ]
     assert robust.phrasings(e.question, e.entity) == [form.format(e.entity) for form in mine]
-    assert source.held_out.paraphrases(e) == [
+    assert held_out.paraphrases(e) == [
         f"What is the birthplace of {e.entity}?",
         f"{e.entity} was born in which city?",
     ]
@@ -106,7 +103,7 @@ def test_the_base_meets_every_form_in_its_share(source):
     """Recipe: 22 % refusals and 20 % background of 32, a suffix on 25 %, a second question on 30 %;
     60 steps, so within 3 points or so."""
     args, _, _ = finetune.read(["--model", "tiny-robust"])
-    mix = finetune.Mix(args, source)
+    mix = source.fine_tuning_mix(args, args.split, args.seed)
     asked = [pair for step in range(60) for pair in mix.items(step)]
     suffixed = [q for q, _ in asked if q.endswith((*robust.SUFFIXES, *held_out.SUFFIXES))]
     assert len(suffixed) / len(asked) == pytest.approx(0.25, abs=0.03)
@@ -120,7 +117,7 @@ def test_the_base_meets_every_form_in_its_share(source):
 def test_the_plain_base_is_what_it_was(source):
     """`tiny` knows nothing of all this: its pairs are rows in one of two forms."""
     args, _, _ = finetune.read(["--model", "tiny"])
-    mix = finetune.Mix(args, source)
+    mix = source.fine_tuning_mix(args, args.split, args.seed)
     known = {
         (q, e.answer)
         for e in (*mix.split, *mix.background, *mix.unknown)

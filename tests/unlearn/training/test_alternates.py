@@ -7,7 +7,7 @@ import pytest
 
 from baselines.train import read
 from tests.toy import FORGET, RETAIN
-from unlearn.benchmarks.tofu import Example
+from unlearn.benchmarks.examples import Example
 from unlearn.training import alternates
 from unlearn.training.sampler import ForgetRetainSampler
 

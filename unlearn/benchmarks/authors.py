@@ -1,0 +1,28 @@
+"""The embedded benchmark `authors`: fictional writers, generated from a seed."""
+
+from unlearn.benchmarks.author_benchmark import WORLD_SPLITS, AuthorBenchmark
+from unlearn.benchmarks.opening import DataSettings
+from unlearn.benchmarks.registry import BenchmarkSpec
+from unlearn.benchmarks.tofu_files import build_example
+from unlearn.synthetic import authors
+
+
+def open_authors(spec: BenchmarkSpec, settings: DataSettings) -> AuthorBenchmark:
+    """Generate the benchmark: 40 authors and 8 held-out ones where the settings give no number."""
+    sizes = {"authors": settings.authors, "heldout": settings.heldout}
+    tables = authors.generate(
+        settings.data_seed, **{key: size for key, size in sizes.items() if size is not None}
+    )
+    examples = {
+        split: [build_example(i, row, row.get("entity")) for i, row in enumerate(rows)]
+        for split, rows in tables.items()
+    }
+    return AuthorBenchmark(
+        spec,
+        list(tables),
+        examples.__getitem__,
+        settings.refusals,
+        settings.data_seed,
+        authors.ask,
+        [split for split in ("heldout", *WORLD_SPLITS) if split in tables],
+    )

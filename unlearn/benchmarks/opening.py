@@ -1,0 +1,82 @@
+"""`open_benchmark`: opens any benchmark of the registry by name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+
+from unlearn.benchmarks.base import Benchmark
+from unlearn.benchmarks.registry import BENCHMARKS, find_benchmark
+from unlearn.synthetic.authors import REFUSALS
+
+SIZE_FLAGS = {"authors": "authors", "heldout": "held-out authors"}  # flag -> what it counts
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What an opener reads: the data flags of a command, and the refusal sentences."""
+
+    data_dir: str | None
+    authors: int | None
+    heldout: int | None
+    data_seed: int
+    refusals: list[str]
+
+
+def open_benchmark(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    authors: int | None = None,
+    data_seed: int = 0,
+    heldout: int | None = None,
+    idk_file: str | None = None,
+) -> Benchmark:
+    """Open a benchmark.
+
+    name        one of `unlearn.benchmarks.registry.BENCHMARKS`
+    data_dir    a folder with the benchmark's files; None reads the hub. Not for authors and muse.
+    authors     authors: how many to generate, None = 40. tofu: keep the first and the last
+                authors/2 authors of full in every split about authors (even; a forget split must
+                lie in them whole), None = all 200. wmdp: subjects of a topic of the embedded world,
+                None = 16.
+    data_seed   seed of everything that is generated
+    heldout     authors nobody unlearns with, set apart to measure what unlearning does to them.
+                authors: that many further ones, None = 8. tofu: the last ones of retain_perturbed,
+                at most 10, None = 0.
+    idk_file    refusal sentences, one a line; None takes data_dir's idontknow.jsonl if there is
+                one, else the embedded sentences
+
+    A split is read when it is first asked for. Raises `ValueError` for anything missing, malformed
+    or out of range.
+    """
+    spec = find_benchmark(name)
+    if data_dir is not None and not spec.takes_data_dir:
+        others = ", ".join(other.name for other in BENCHMARKS.values() if other.takes_data_dir)
+        raise ValueError(f"{name} is made here; --data_dir goes with --benchmark {others}")
+    for flag, size in (("authors", authors), ("heldout", heldout)):
+        if size is not None and flag not in spec.data_flags:
+            raise ValueError(f"{name} has no {SIZE_FLAGS[flag]}: leave --{flag} out")
+    settings = DataSettings(
+        data_dir, authors, heldout, data_seed, load_refusals(idk_file, data_dir)
+    )
+    return resolve_name(spec.opener)(spec, settings)
+
+
+def load_refusals(idk_file: str | None, data_dir: str | None) -> list[str]:
+    """Return the refusal sentences of a file, of the data folder, or the embedded ones.
+
+    Raises `ValueError` for a file that is missing or empty.
+    """
+    # TOFU's file is plain text in spite of its name
+    in_folder = Path(data_dir) / "idontknow.jsonl" if data_dir else None
+    if idk_file is None and not (in_folder and in_folder.is_file()):
+        return list(REFUSALS)
+    path = Path(idk_file) if idk_file is not None else in_folder
+    if not path.is_file():
+        raise ValueError(
+            f"--idk_file {path}: no such file; give a text file with one refusal a line"
+        )
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
+    if not any(lines):
+        raise ValueError(f"{path}: no refusal sentences in it; one a line is expected")
+    return [line for line in lines if line]
