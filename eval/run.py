@@ -15,7 +15,7 @@ from pathlib import Path
 
 from eval.metrics.fluency import CharacterModel, Classifier
 from eval.report.summary import Options, write_summary
-from eval.scoring.model import EvalModel, load
+from eval.scoring.model import EvalModel, load_eval_model
 from eval.scoring.scoring import Scorer, SetFile
 from unlearn.benchmarks.base import Benchmark
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
@@ -98,17 +98,8 @@ def target_of(run: Run) -> str | None:
 
 
 def opened(run: Run, args: EvalFlags) -> EvalModel:
-    """The run, loaded. Raises `ValueError` whatever is wrong with its files: a checkpoint of
-    another architecture fails in many ways."""
-    try:
-        return load(run.path, args.device, args.dtype, args.attn)
-    except ValueError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise ValueError(
-            f"its checkpoint could not be loaded ({type(error).__name__}: {reason}); train it again with --overwrite"
-        ) from error
+    """The run, loaded."""
+    return load_eval_model(run.path, args.device, args.dtype, args.attn)
 
 
 def evaluate(

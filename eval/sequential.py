@@ -24,7 +24,7 @@ from torch import nn
 
 from eval.metrics.tofu import rouge_recall
 from eval.report.sequential_tables import draw, tabulate
-from eval.scoring.model import EvalModel, load
+from eval.scoring.model import EvalModel, load_eval_model
 from eval.scoring.scoring import by_length
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.examples import Example
@@ -134,7 +134,7 @@ def rows_of(eval_model: EvalModel, examples: list[Example], args: SequentialFlag
 def evaluate(folder: Path, args: SequentialFlags) -> list[dict]:
     """Score one stack at every stage under every rule; return one record per (rule, stage, set).
     What is scored already is read."""
-    with load(folder, args.device, args.dtype, args.attn) as eval_model:
+    with load_eval_model(folder, args.device, args.dtype, args.attn) as eval_model:
         adapter_hooks = eval_model.adapter_hooks
         names = adapter_hooks.names
         told = adapter_hooks.adapters[0].config.recipe

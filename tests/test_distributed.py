@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from baselines import train as baselines_train
-from eval.scoring.model import load
+from eval.scoring.model import load_eval_model
 from grun import train as grun_train
 from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, ROOT, only_run
 from unlearn.config.run_directory import Run
@@ -107,7 +107,7 @@ def test_losses_and_checks_are_the_same(runs, case):
 def answers_and_texts(run: Run):
     """(nll sums of two answers, greedy texts and gates of two prompts) of the saved model."""
     questions = ("Where was Ada born?", "Which prize did Bo win?")
-    with load(run.path) as eval_model:
+    with load_eval_model(run.path) as eval_model:
         encoded = [eval_model.prompt_encoder.encode(q, "A book, in 1912.") for q in questions]
         nll = eval_model.forward_answers(pad(encoded, 0)).nll_sum
         return nll, eval_model.generate([e.ids[: e.prompt] for e in encoded], 5)

@@ -1,11 +1,11 @@
-"""Attacks: what an unlearned model still gives away when it is not asked politely, and what that
-costs on retain.
+"""Attacks on an unlearned model: what it still gives away, and what they cost on retain questions.
 
-    python -m eval.attacks.run --help        every attack on every finished run of a cell   (needs
-                                             the model)
-    python -m eval.attacks.tables            rows -> runs/tables/attacks.md, .csv, .tex, .png
-                                             (needs no model)
+    python -m eval.attacks.run --help      every attack on every finished run (needs the model)
+    registry.py                            Attack, ATTACKS and the decorators that fill it
+    methods/                               one file per kind of attack; every file there is loaded
+    prompts.py, answers.py                 prompts, expected answers, and the rows made of them
+    aggregate.py                           rows -> summary.json (needs no model)
 
-One file per kind: prompts, sampling, quantised, relearn, whitebox. A leak figure on a prompt that
-the base model itself cannot parse says nothing, so every attack is made on the base first
-(aggregate.py)."""
+A leak on a prompt that the base model itself cannot parse means nothing, so every attack is run on
+the base model first.
+"""

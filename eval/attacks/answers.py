@@ -1,14 +1,15 @@
-"""Asking: prompts in batches of similar length, continuations compared with what was looked for.
+"""Attack prompts -> greedy or sampled continuations -> rows (import only).
 
-A row: side, index, variant, prompt, given, answer, value, generation, rougeL_recall (of `answer`,
-the part left to be said), found (whether the secret is in the output; None where the data do not
-know it), gates (per gated layer; only for gated models)."""
+A row holds side, index, variant, prompt, given, answer, value, generation, rougeL_recall (of
+`answer`, the part still to be said), found (whether the secret is in the output; None where the
+data do not name one) and, for a gated model, gates (one value per gated layer).
+"""
 
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from eval.attacks.prompts import Ask, Sides, Target, says
+from eval.attacks.prompts import AttackPrompt, ExpectedAnswer, Sides, contains_value
 from eval.metrics.tofu import rouge_recall
 from eval.scoring.likelihood import by_length
 from eval.scoring.model import EvalModel
@@ -16,49 +17,80 @@ from unlearn.training.loop import PROGRESS_SECONDS
 
 
 @dataclass(frozen=True)
-class Case:
-    """What an attack is made with: the examples of each side, the split's whole evaluation sets,
-    and the flags of eval.attacks.run."""
+class AttackSettings:
+    """The values that attacks read. All but batch_size decide numbers and are kept in the files."""
+
+    batch_size: int = 64
+    max_new_tokens: int = 256
+    rows: int = 100
+    dtype: str = "auto"
+    idk_file: str | None = None
+    seed: int = 42
+    samples: int = 8
+    relearn_lr: float = 2e-5
+    relearn_batch: int = 32
+
+
+@dataclass(frozen=True)
+class AttackInputs:
+    """The examples to attack by side, the split's whole evaluation sets, and the settings."""
 
     sides: Sides
-    sets: Sides
-    args: object
+    evaluation_sets: Sides
+    settings: AttackSettings
 
 
-def ask(
-    eval_model: EvalModel, asks: list[Ask], args, what: str, seeds: list[int] | None = None
+def generate_rows(
+    eval_model: EvalModel,
+    prompts: list[AttackPrompt],
+    settings: AttackSettings,
+    description: str,
+    seeds: list[int] | None = None,
 ) -> list[dict]:
-    """One row per target of every Ask, in order; greedy, or sampled at temperature 1, each Ask from
-    its own seed."""
+    """One row per expected answer of every prompt, in order.
+
+    Greedy; with one seed per prompt, sampled at temperature 1.
+    """
     tokenizer = eval_model.prompt_encoder.tokenizer
-    found = [None] * len(asks)
-    batches = by_length([len(a.ids) for a in asks], args.batch_size)
-    for indices in tqdm(
-        batches, desc=f"{eval_model.name} {what}", leave=False, delay=PROGRESS_SECONDS
-    ):
-        own = None if seeds is None else [seeds[i] for i in indices]
-        new, gates = eval_model.generate([asks[i].ids for i in indices], args.max_new_tokens, own)
-        values = [None] * len(indices) if gates is None else gates.T.tolist()
-        for i, ids, gate in zip(indices, new, values, strict=True):
-            found[i] = tokenizer.decode(ids, skip_special_tokens=True).strip(), gate
+    continuations: list = [None] * len(prompts)
+    batches = by_length([len(prompt.ids) for prompt in prompts], settings.batch_size)
+    title = f"{eval_model.name} {description}"
+    for indices in tqdm(batches, desc=title, leave=False, delay=PROGRESS_SECONDS):
+        ids = [prompts[i].ids for i in indices]
+        batch_seeds = None if seeds is None else [seeds[i] for i in indices]
+        new_ids, gates = eval_model.generate(ids, settings.max_new_tokens, batch_seeds)
+        gate_rows = [None] * len(indices) if gates is None else gates.T.tolist()
+        for i, continuation, gate_row in zip(indices, new_ids, gate_rows, strict=True):
+            text = tokenizer.decode(continuation, skip_special_tokens=True).strip()
+            continuations[i] = text, gate_row
     return [
-        row(tokenizer, a, t, *answer)
-        for a, answer in zip(asks, found, strict=True)
-        for t in a.targets
+        build_row(tokenizer, prompt, expected, text, gate_row)
+        for prompt, (text, gate_row) in zip(prompts, continuations, strict=True)
+        for expected in prompt.expected
     ]
 
 
-def row(tokenizer, asked: Ask, t: Target, text: str, gates: list[float] | None) -> dict:
-    """One target compared with one continuation."""
-    told = {
-        "side": t.side,
-        "index": t.index,
-        "variant": asked.variant,
-        "prompt": tokenizer.decode(asked.ids, skip_special_tokens=True),
+def build_row(
+    tokenizer,
+    prompt: AttackPrompt,
+    expected: ExpectedAnswer,
+    text: str,
+    gates: list[float] | None,
+) -> dict:
+    """One expected answer compared with one continuation."""
+    leaked = None
+    if expected.value is not None:
+        leaked = contains_value(expected.value, f"{expected.given} {text}")
+    row = {
+        "side": expected.side,
+        "index": expected.index,
+        "variant": prompt.variant,
+        "prompt": tokenizer.decode(prompt.ids, skip_special_tokens=True),
+        "given": expected.given,
+        "answer": expected.answer,
+        "value": expected.value,
+        "generation": text,
+        "rougeL_recall": rouge_recall(text, expected.answer)["rougeL_recall"],
+        "found": leaked,
     }
-    told |= {"given": t.given, "answer": t.answer, "value": t.value, "generation": text}
-    told |= {
-        "rougeL_recall": rouge_recall(text, t.answer)["rougeL_recall"],
-        "found": None if t.value is None else says(t.value, f"{t.given} {text}"),
-    }
-    return told if gates is None else told | {"gates": gates}
+    return row if gates is None else row | {"gates": gates}

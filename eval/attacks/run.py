@@ -1,86 +1,43 @@
-"""Attack every finished run of one cell, and first the base that each started from.
+"""Attack every finished run of one cell, and first the base model that each run started from.
 
-    python -m eval.attacks.run --benchmark authors --model tiny --split forget10 python -m
-    eval.attacks.run --only runs/authors/tiny/forget10/idk-grun-seed42 --attacks prefill joined
+    python -m eval.attacks.run --benchmark authors --model tiny --split forget10
+    python -m eval.attacks.run --only runs/authors/tiny/forget10/idk-grun-seed42 --attacks prefill
 
-Writes <run>/attacks/<split>/<attack>.json, one file an attack with one row an example and answer,
+Writes <run>/attacks/<split>/<attack>.json, one file per attack with one row per example and answer,
 then summary.json. What is finished is not computed again. --attacks takes attacks and groups; the
-default is every attack that this device can make."""
+default is every attack that this device can run.
+"""
 
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
 from eval.attacks.aggregate import attacks_folder, base_folder, base_of, write_summary
-from eval.attacks.answers import Case, ask
-from eval.attacks.prompts import clean, prompt_sets
-from eval.attacks.quantised import bnb, rtn
-from eval.attacks.relearn import benign, forget_half, forget_set, relearn
-from eval.attacks.sampling import leak_at_k
-from eval.attacks.whitebox import gate_off, logit_lens
+from eval.attacks.answers import AttackInputs, AttackSettings
+from eval.attacks.registry import Attack, attack_groups, load_attacks
 from eval.run import EvalFlags, cell_runs
-from eval.scoring.model import EvalModel, load
+from eval.run_each import run_each
+from eval.scoring.model import EvalModel, load_eval_model
 from unlearn.benchmarks.base import Benchmark
 from unlearn.config.flags import flag, parse, place, run_command
 from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import read_json, write_json
+from unlearn.config.run_directory import Run, read_json, write_json
 from unlearn.language_model.models import has_packed_kernels, resolve_device
 from unlearn.training.loss import open_benchmark_of
 
-
-@dataclass(frozen=True)
-class Attack:
-    """rows(subject, case) -> rows, none where it does not apply. reads: the flags that decide its
-    rows, besides SETTINGS; own: it changes the model's weights and gets a copy, of this dtype
-    (default: --dtype); merged: LoRA is part of the weights, as when it is served (gate_off takes it
-    off, so it keeps it apart); packed: it needs bitsandbytes."""
-
-    group: str
-    rows: Callable[[EvalModel, Case], list[dict]]
-    reads: tuple[str, ...] = ()
-    own: bool = False
-    merged: bool = True
-    dtype: str | None = None
-    packed: bool = False
-
-
-def prompted(name: str, prompt_set) -> Callable[[EvalModel, Case], list[dict]]:
-    return lambda eval_model, case: ask(
-        eval_model, prompt_set(eval_model.prompt_encoder, case.sides), case.args, name
-    )
-
-
-SETTINGS = ("max_new_tokens", "rows", "idk_file", "dtype")
-LEARNING = ("relearn_lr", "relearn_batch", "seed")
-ATTACKS = {
-    "clean": Attack("clean", prompted("clean", clean)),
-    **{
-        name: Attack(name.split("_")[0], prompted(name, prompt_set))
-        for name, prompt_set in prompt_sets.items()
-    },
-    "leak_at_k": Attack("sampling", leak_at_k, ("samples", "seed")),
-    "gate_off": Attack("whitebox", gate_off, merged=False),
-    "logit_lens": Attack("whitebox", logit_lens),
-    **{f"int{bits}_rtn": Attack("quantised", rtn(bits), own=True) for bits in (8, 4)},
-    **{
-        f"{scheme}_bnb": Attack("quantised", bnb(scheme), own=True, packed=True)
-        for scheme in ("int8", "fp4", "nf4")
-    },
-    "relearn_forget": Attack("relearn", relearn(forget_set), LEARNING, own=True, dtype="float32"),
-    "relearn_half": Attack("relearn", relearn(forget_half), LEARNING, own=True, dtype="float32"),
-    "relearn_benign": Attack("relearn", relearn(benign), LEARNING, own=True, dtype="float32"),
-}
-GROUPS = tuple(dict.fromkeys(attack.group for attack in ATTACKS.values()))
+COMMON_SETTINGS = ("max_new_tokens", "rows", "idk_file", "dtype")
+ATTACKS = load_attacks()
+GROUPS = attack_groups()
 
 
 @dataclass
 class AttackFlags(EvalFlags):
-    """What the attacks can be told. The evaluation's own flags are accepted, so that one command
-    can pass its flags to both."""
+    """The attacks' flags. The evaluation's own flags are accepted, so that one command can pass its
+    flags to both.
+    """
 
     attacks: list[str] = flag(
         ["default"], f"default, groups ({', '.join(GROUPS)}) or single attacks", role="volatile"
@@ -88,165 +45,159 @@ class AttackFlags(EvalFlags):
     rows: int = flag(100, "examples per side, spread evenly over each set; 0: all")
     samples: int = flag(8, "k of leak@k")
     relearn_lr: float = flag(2e-5, "learning rate of relearning (one epoch)")
-    relearn_batch: int = flag(32, "examples a step of relearning")
+    relearn_batch: int = flag(32, "examples per step of relearning")
 
     def __post_init__(self):
         super().__post_init__()
         for name, least in (("rows", 0), ("samples", 1), ("relearn_lr", 0), ("relearn_batch", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        unknown = [name for name in self.attacks if name not in ("default", *GROUPS, *ATTACKS)]
-        if unknown:
+        for name in self.attacks:
+            if name not in ("default", *GROUPS, *ATTACKS):
+                raise ValueError(
+                    f"--attacks {name} is unknown; choose default, a group ({', '.join(GROUPS)}) "
+                    f"or one of {', '.join(ATTACKS)}"
+                )
+
+    @property
+    def settings(self) -> AttackSettings:
+        """The values that attacks read."""
+        names = [field.name for field in fields(AttackSettings)]
+        return AttackSettings(**{name: getattr(self, name) for name in names})
+
+
+def choose_attacks(requested: list[str], device: str) -> list[Attack]:
+    """The requested attacks in the order of ATTACKS, and the plain questions, which everything is
+    compared with.
+
+    "default": all that this device and installation can run. Raises `ValueError` for one requested
+    by its own name whose library is missing.
+    """
+    chosen = []
+    left_out = []
+    for name, entry in ATTACKS.items():
+        installed = entry.library is None or find_spec(entry.library) is not None
+        if name in requested and not installed:
             raise ValueError(
-                f"--attacks {unknown[0]} is unknown; choose default, a group ({', '.join(GROUPS)}) or one of {', '.join(ATTACKS)}"
+                f"{name} needs {entry.library}: pip install {entry.library}, or ask for "
+                "round-to-nearest alone (int8_rtn int4_rtn)"
             )
-
-
-def chosen(args: AttackFlags) -> list[str]:
-    """The attacks asked for, in the order of ATTACKS; plain questions always come along, for
-    everything is compared with them.
-
-    Default: all that this device and installation can make. Raises `ValueError` for one asked for
-    by name that needs bitsandbytes, where it is missing."""
-    packed = has_packed_kernels(resolve_device(args.device))
-    installed = find_spec("bitsandbytes") is not None
-    names = {
-        name
-        for name, attack in ATTACKS.items()
-        if name == "clean" or name in args.attacks or attack.group in args.attacks
-    }
-    missing = [name for name, attack in ATTACKS.items() if attack.packed and not installed]
-    if names & {name for name in missing if name in args.attacks}:
-        raise ValueError(
-            f"{', '.join(missing)} need bitsandbytes: pip install bitsandbytes, or ask for round-to-nearest alone (int8_rtn int4_rtn)"
-        )
-    if "default" in args.attacks:
-        names |= {name for name, attack in ATTACKS.items() if packed or not attack.packed}
-    left_out = [name for name in missing if name in names]
+        usable = entry.library is None or has_packed_kernels(resolve_device(device))
+        by_default = "default" in requested and usable
+        if name == "clean" or {name, entry.group} & set(requested) or by_default:
+            (chosen if installed else left_out).append(entry)
     if left_out:
-        print(
-            f"left out: {', '.join(left_out)}, which need bitsandbytes (pip install bitsandbytes)",
-            flush=True,
-        )
-    return [name for name in ATTACKS if name in names and name not in left_out]
+        names = ", ".join(entry.name for entry in left_out)
+        library = left_out[0].library
+        print(f"left out: {names}, which need {library} (pip install {library})", flush=True)
+    return chosen
 
 
-def case_of(source: Benchmark, args: AttackFlags) -> Case:
-    """The split's examples: whole, and cut to `args.rows` a side."""
-    sets = source.evaluation_sets(args.split)
+def build_inputs(benchmark: Benchmark, split: str, settings: AttackSettings) -> AttackInputs:
+    """The split's evaluation sets, whole and with `settings.rows` examples per side."""
+    sets = benchmark.evaluation_sets(split)
 
     def spread(examples: list) -> list:
-        count = min(args.rows or len(examples), len(examples))
+        count = min(settings.rows or len(examples), len(examples))
         return [examples[k * len(examples) // count] for k in range(count)]
 
-    return Case(
-        {side: spread(sets[side]) for side in ("forget", "retain", "heldout") if side in sets},
-        sets,
-        args,
-    )
+    sides = {side: spread(sets[side]) for side in ("forget", "retain", "heldout") if side in sets}
+    return AttackInputs(sides, sets, settings)
 
 
-def opened(model: str | Path, args: AttackFlags, attack: Attack) -> EvalModel:
-    """The model, loaded as this attack needs it. Raises `ValueError` whatever is wrong with its
-    files."""
-    try:
-        return load(
-            model, args.device, attack.dtype or args.dtype, args.attn, attack.own, attack.merged
-        )
-    except ValueError:
-        raise
-    except Exception as error:  # a damaged or foreign checkpoint fails in many ways
-        raise ValueError(
-            f"could not be loaded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else '-'})"
-        ) from error
+def select_settings(entry: Attack, settings: AttackSettings) -> dict:
+    """The values that decide an attack's rows, as its file keeps them."""
+    return {name: getattr(settings, name) for name in (*COMMON_SETTINGS, *entry.settings)}
 
 
-def attack_model(model: str | Path, folder: Path, case: Case, names: list[str]) -> str:
-    """Make those of the attacks on one model that `folder` does not hold yet; return what was done,
-    in words.
+def is_finished(path: Path, settings: dict) -> bool:
+    """Whether an attack's file was made with these settings."""
+    return path.exists() and read_json(path)["settings"] == settings
 
-    A `ValueError` of one attack (no bitsandbytes, an unknown architecture) does not keep the others
-    from being made; it is raised at the end."""
-    args = case.args
-    began = time.perf_counter()
-    problems = []
-    made = []
+
+def open_model(model: str | Path, args: AttackFlags, entry: Attack) -> EvalModel:
+    """The model, loaded as this attack needs it."""
+    dtype = entry.dtype or args.dtype
+    return load_eval_model(model, args.device, dtype, args.attn, entry.weights)
+
+
+def attack_model(
+    model: str | Path, folder: Path, inputs: AttackInputs, attacks: list[Attack], args: AttackFlags
+) -> None:
+    """Run those of the attacks on one model whose files in `folder` are missing; print a line.
+
+    A `ValueError` of one attack (an unknown architecture, for example) does not stop the others; it
+    is raised at the end.
+    """
+    start = time.perf_counter()
+    pending = [
+        entry
+        for entry in attacks
+        if args.overwrite
+        or not is_finished(folder / f"{entry.name}.json", select_settings(entry, inputs.settings))
+    ]
+    finished = []
     with ExitStack() as stack:
-        shared = None
-        # those that change weights, or want them as they were saved, last: the shared model is let
-        # go before
-        for name in sorted(names, key=lambda name: ATTACKS[name].own or not ATTACKS[name].merged):
-            attack = ATTACKS[name]
-            path = folder / f"{name}.json"
-            settings = {key: getattr(args, key) for key in (*SETTINGS, *attack.reads)}
-            if not args.overwrite and path.exists() and read_json(path)["settings"] == settings:
-                continue
-            started = time.perf_counter()
-            try:
-                if attack.own or not attack.merged:
-                    stack.close()
-                    with opened(model, args, attack) as eval_model:
-                        rows = attack.rows(eval_model, case)
-                else:
-                    shared = shared or stack.enter_context(opened(model, args, attack))
-                    rows = attack.rows(shared, case)
-            except ValueError as error:
-                problems.append(f"{name}: {error}")
-                continue
-            write_json(
-                path,
-                {
-                    "attack": name,
-                    "settings": settings,
-                    "seconds": round(time.perf_counter() - started, 2),
-                    "rows": rows,
-                },
-            )
-            made.append(name)
-    if problems:
-        raise ValueError(f"{model}: {'; '.join(problems)}")
-    return (
-        f"{len(made)} attacks ({', '.join(made)}) in {time.perf_counter() - began:.1f} s"
-        if made
-        else "skipped, attacked before"
-    )
+        models: list[EvalModel] = []
+
+        def run_attack(entry: Attack) -> None:
+            attack_start = time.perf_counter()
+            if entry.weights == "merged":
+                if not models:
+                    models.append(stack.enter_context(open_model(model, args, entry)))
+                rows = entry.run(models[0], inputs)
+            else:
+                stack.close()
+                models.clear()
+                with open_model(model, args, entry) as eval_model:
+                    rows = entry.run(eval_model, inputs)
+            result = {
+                "attack": entry.name,
+                "settings": select_settings(entry, inputs.settings),
+                "seconds": round(time.perf_counter() - attack_start, 2),
+                "rows": rows,
+            }
+            write_json(folder / f"{entry.name}.json", result)
+            finished.append(entry.name)
+
+        # the merged model serves most attacks, and is released before the others load their own
+        ordered = sorted(pending, key=lambda entry: entry.weights != "merged")
+        run_each(ordered, run_attack, lambda entry: f"{model}: {entry.name}")
+    seconds = time.perf_counter() - start
+    done = f"{len(finished)} attacks ({', '.join(finished)}) in {seconds:.1f} s"
+    print(f"{model}: {done if finished else 'skipped, attacked before'}", flush=True)
 
 
 def main(argv: list[str] | None) -> None:
+    """Attack the runs of one cell, each after its base model."""
+
     def cell(values: Namespace) -> dict:
         return recipe("attacks", benchmark=values.benchmark, model=values.model)
 
     args, _, plain = parse(AttackFlags, argv, cell, __doc__)
-    source = open_benchmark_of(args)
-    began = time.perf_counter()
-    case = case_of(source, args)
-    names = chosen(args)
-    done = set()
-    problems = []
+    start = time.perf_counter()
+    benchmark = open_benchmark_of(args)
+    inputs = build_inputs(benchmark, args.split, args.settings)
+    attacks = choose_attacks(args.attacks, args.device)
+    visited = set()
 
-    def attack(model: str | Path, folder: Path) -> None:
-        if folder.resolve() not in done:
-            done.add(folder.resolve())  # a base that failed is not tried again for every run
-            print(f"{model}: {attack_model(model, folder, case, names)}", flush=True)
+    def attack_once(model: str | Path, folder: Path) -> None:
+        if folder.resolve() not in visited:
+            # marked before it is tried: a base that fails is not tried again for every run
+            visited.add(folder.resolve())
+            attack_model(model, folder, inputs, attacks, args)
 
-    for run in cell_runs(args, place(args, plain), source.retain_split(args.split)):
-        try:
-            attack(base_of(run), base_folder(run, args.split))
-            attack(run.path, attacks_folder(run.path, args.split))
-            write_summary(run, args.split)
-        except (
-            ValueError,
-            OSError,
-            KeyError,
-        ) as error:  # one broken run must not keep the others from being attacked
-            problems.append(
-                str(error)
-                if isinstance(error, ValueError)
-                else f"{run.path}: {type(error).__name__}: {error}"
-            )
-    print(f"attacks on {args.model}, {args.split}: {time.perf_counter() - began:.1f} s", flush=True)
-    if problems:
-        raise ValueError("; ".join(problems))
+    def attack_run(run: Run) -> None:
+        attack_once(base_of(run), base_folder(run, args.split))
+        attack_once(run.path, attacks_folder(run.path, args.split))
+        write_summary(run, args.split)
+
+    try:
+        runs = cell_runs(args, place(args, plain), benchmark.retain_split(args.split))
+        run_each(runs, attack_run, lambda run: str(run.path))
+    finally:
+        seconds = time.perf_counter() - start
+        print(f"attacks on {args.model}, {args.split}: {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def gradient_norms(
             norms.clear()
             batch = pad([e], eval_model.prompt_encoder.tokenizer.pad_token_id, eval_model.device)
             with torch.enable_grad():
-                eval_model.answers(batch).nll[:-1].mean().backward()
+                eval_model.forward_weights(batch).nll[:-1].mean().backward()
             found.append(float(torch.stack(norms).mean()))
     finally:
         for handle in handles:

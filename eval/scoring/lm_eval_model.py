@@ -21,7 +21,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from tqdm import tqdm
 
-from eval.scoring.model import EvalModel, FilteredModel, load, with_adapter
+from eval.scoring.model import EvalModel, FilteredModel, attach_adapter, load_eval_model
 from unlearn.language_model.batches import pad_left
 
 BATCH = 32  # contexts a forward, where lm-eval's batch size is `auto`
@@ -29,9 +29,9 @@ BATCH = 32  # contexts a forward, where lm-eval's batch size is `auto`
 
 def opened(pretrained: str, adapter: str | None, device: str, dtype: str) -> EvalModel:
     """The checkpoint, with its adapter. Raises `ValueError` for a guard, which has no likelihoods,
-    and as `eval.scoring.model.load` does."""
-    eval_model = load(pretrained, device, dtype)
-    eval_model = eval_model if adapter is None else with_adapter(eval_model, adapter)
+    and as `load_eval_model` does."""
+    eval_model = load_eval_model(pretrained, device, dtype)
+    eval_model = eval_model if adapter is None else attach_adapter(eval_model, adapter)
     if isinstance(eval_model, FilteredModel):
         raise ValueError(
             f"{pretrained} is a model behind a guard: it refuses or answers, and has no likelihoods to compare choices by"

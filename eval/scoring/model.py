@@ -1,8 +1,9 @@
-"""One loader for every kind of checkpoint: target, reference, full, LoRA, controls, GRUN. The only
-place that knows which kinds there are.
+"""One loader for every kind of checkpoint: target, reference, full, LoRA, control, GRUN, a stack of
+requests, a hub's model. No other file knows which kinds there are.
 
-with load("runs/authors/tiny/forget10/idk-grun-seed42") as subject:
-    subject.say(batch); subject.generate(prompts, 64)
+    with load_eval_model("runs/authors/tiny/forget10/idk-grun-seed42") as eval_model:
+        eval_model.forward_answers(batch)
+        eval_model.generate(prompts, 64)
 """
 
 import warnings
@@ -24,10 +25,15 @@ from unlearn.language_model.models import load_model, load_tokenizer, resolve_te
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.language_model.sampling import Draws
 
+WEIGHTS = ("shared", "merged", "private")
+
 
 @dataclass
 class EvalModel:
-    """A model under evaluation. `adapter_hooks` holds its GRUN adapter's hooks, if it has one."""
+    """A model under evaluation; a context manager that leaves the base model as it was.
+
+    adapter_hooks: the hooks of its GRUN adapter, or None.
+    """
 
     name: str
     model: nn.Module
@@ -36,16 +42,18 @@ class EvalModel:
 
     @property
     def device(self) -> torch.device:
+        """Where the model's inputs belong."""
         return next(self.model.parameters()).device
 
     @torch.no_grad()
-    def forward_answers(self, batch: Batch) -> AnswerLogits:
-        """What it says on a batch's scored tokens; an adapter edits each example's last prompt
-        token."""
-        return self.answers(batch)
+    def forward_answers(self, batch: Batch) -> AnswerLogits | None:
+        """The logits of a batch's scored tokens, or None for a model without likelihoods. An
+        adapter edits each example's last prompt token.
+        """
+        return self.forward_weights(batch)
 
-    def answers(self, batch: Batch) -> AnswerLogits:
-        """`forward_answers`, with gradients."""
+    def forward_weights(self, batch: Batch) -> AnswerLogits:
+        """`forward_answers` with gradients, and of the model behind an input filter."""
         if self.adapter_hooks is None:
             return forward_answers(self.model, batch)
         with self.adapter_hooks.at(batch.prompt_lengths - 1):
@@ -55,14 +63,15 @@ class EvalModel:
     def generate(
         self, prompts: list[list[int]], max_new_tokens: int, seeds: list[int] | None = None
     ) -> tuple[list[list[int]], Tensor | None]:
-        """Continuations without EOS, one per prompt, in one left-padded batch; and the gates [L, B]
-        of the prefill, or None.
+        """Continue every prompt, in one left-padded batch; return the new ids without EOS, and the
+        gates [L, B] of the prefill (None without gates).
 
-        Greedy, or with a seed for each prompt: sampled at temperature 1 from the whole vocabulary,
-        the same in any batch."""
+        Greedy; with one seed per prompt, sampled at temperature 1 from the whole vocabulary, the
+        same in any batch.
+        """
         tokenizer = self.prompt_encoder.tokenizer
         ids, mask = pad_left(prompts, tokenizer.pad_token_id, self.device)
-        out = self.model.generate(
+        output = self.model.generate(
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=max_new_tokens,
@@ -72,12 +81,11 @@ class EvalModel:
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
-        new = out[:, ids.shape[1] :].tolist()
-        ended = [
+        new_ids = [
             row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row
-            for row in new
+            for row in output[:, ids.shape[1] :].tolist()
         ]
-        return ended, self.adapter_hooks.gates if self.adapter_hooks else None
+        return new_ids, self.adapter_hooks.gates if self.adapter_hooks else None
 
     def __enter__(self) -> "EvalModel":
         return self
@@ -91,118 +99,148 @@ class EvalModel:
 
 @dataclass
 class FilteredModel(EvalModel):
-    """A control: a model behind a guard (baselines/guards/base.py). Its gate is 1 where the guard
-    fires and a refusal is the answer, else 0.
+    """A control: a model behind an input filter (baselines/guards/base.py). Its gate is 1 where the
+    filter refuses, else 0.
 
-    It has no likelihoods: a prompt that is refused gets one fixed line, and no probability of
-    another answer means anything."""
+    It has no likelihoods: a refused prompt gets one fixed line, and no probability of another
+    answer means anything.
+    """
 
-    guard: InputFilter = field(kw_only=True)
+    input_filter: InputFilter = field(kw_only=True)
 
     def forward_answers(self, batch: Batch) -> None:
+        """None: no likelihoods."""
         return None
 
     def generate(
         self, prompts: list[list[int]], max_new_tokens: int, seeds: list[int] | None = None
     ) -> tuple[list[list[int]], Tensor | None]:
+        """Answer the prompts that pass the filter, refuse the others; the gates are [1, B]."""
         tokenizer = self.prompt_encoder.tokenizer
-        fired = self.guard.fires(self.model, tokenizer, prompts)
-        passed = [place for place, stopped in enumerate(fired.tolist()) if not stopped]
-        own = None if seeds is None else [seeds[place] for place in passed]
-        spoken = iter(
-            super().generate([prompts[place] for place in passed], max_new_tokens, own)[0]
-            if passed
-            else []
-        )
+        refused = self.input_filter.fires(self.model, tokenizer, prompts)
+        passed = [place for place, stopped in enumerate(refused.tolist()) if not stopped]
+        answers = iter([])
+        if passed:
+            passed_prompts = [prompts[place] for place in passed]
+            passed_seeds = None if seeds is None else [seeds[place] for place in passed]
+            answers = iter(super().generate(passed_prompts, max_new_tokens, passed_seeds)[0])
         refusals = [
-            tokenizer(self.guard.refusal(prompt), add_special_tokens=False)["input_ids"]
+            tokenizer(self.input_filter.refusal(prompt), add_special_tokens=False)["input_ids"]
             for prompt in prompts
         ]
-        texts = [
-            refusal if stopped else next(spoken)
-            for refusal, stopped in zip(refusals, fired.tolist(), strict=True)
+        new_ids = [
+            refusal if stopped else next(answers)
+            for refusal, stopped in zip(refusals, refused.tolist(), strict=True)
         ]
-        return texts, fired.float()[None]
+        return new_ids, refused.float()[None]
 
 
 @lru_cache(1)
-def base(source: str, device: str, dtype: str, attn: str, quant: str = "no") -> nn.Module:
+def load_shared_base(
+    source: str, device: str, dtype: str, attn: str, quant: str = "no"
+) -> nn.Module:
     """The last base model asked for: the adapters of one target follow each other, and share it."""
     return load_model(source, device, dtype, attn, quant)
 
 
-def load(
-    run: str | Path,
+def load_eval_model(
+    source: str | Path,
     device: str = "auto",
     dtype: str = "auto",
     attn: str = "auto",
-    own: bool = False,
-    merged: bool = False,
+    weights: str = "shared",
 ) -> EvalModel:
-    """Open a finished run, a stack of requests, or any hub id or model folder, for evaluation.
+    """Open a finished run, a stack of requests, a hub id or a model folder for evaluation.
 
-    own: shared with nobody, to be changed; merged: LoRA as part of the weights, which takes a model
-    of its own. own merges too.
+    weights
+        shared     the base model is shared with other runs; adapters and LoRA are kept apart
+        merged     LoRA is part of the weights, as when it is served; such a model is not shared
+        private    as merged, and nobody else has the model, so that it may be changed
+    Raises `ValueError` whatever is wrong with the files: no checkpoint, one of another base model
+    or architecture, a damaged one.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights {weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    try:
+        return load_checkpoint(Path(source), str(source), device, dtype, attn, weights)
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged or foreign checkpoint fails in many ways
+        reason = (str(error).strip().splitlines() or ["-"])[0]
+        raise ValueError(
+            f"{source}: its checkpoint could not be loaded ({type(error).__name__}: {reason}); "
+            "train it again with --overwrite"
+        ) from error
 
-    Raises `ValueError` when the directory holds no checkpoint, or one of another base model."""
-    path = Path(run)
+
+def load_checkpoint(
+    path: Path, source: str, device: str, dtype: str, attn: str, weights: str
+) -> EvalModel:
+    """The stack, run or plain model at `path`, which is `source` as it was written."""
     if (path / INDEX).exists():
-        stack = Requests(path)
-        model = base(stack.base["id"], device, dtype, attn)
-        return EvalModel(
-            path.name,
-            model,
-            PromptEncoder(load_tokenizer(stack.base["id"]), **stack.prompt),
-            stack.attach(model),
-        )
-    if not (path / "config.json").exists() or "objective" not in read_json(path / "config.json"):
-        return EvalModel(
-            str(run),
-            load_model(str(run), device, dtype, attn),
-            PromptEncoder(load_tokenizer(str(run)), resolve_template(str(run))),
-        )
+        return load_stack(path, device, dtype, attn)
+    if (path / "config.json").exists() and "objective" in read_json(path / "config.json"):
+        return load_run(path, device, dtype, attn, weights)
+    prompt_encoder = PromptEncoder(load_tokenizer(source), resolve_template(source))
+    return EvalModel(source, load_model(source, device, dtype, attn), prompt_encoder)
+
+
+def load_stack(path: Path, device: str, dtype: str, attn: str) -> EvalModel:
+    """The base model of a stack of requests with the adapters of all requests."""
+    stack = Requests(path)
+    model = load_shared_base(stack.base["id"], device, dtype, attn)
+    prompt_encoder = PromptEncoder(load_tokenizer(stack.base["id"]), **stack.prompt)
+    return EvalModel(path.name, model, prompt_encoder, stack.attach(model))
+
+
+def load_run(path: Path, device: str, dtype: str, attn: str, weights: str) -> EvalModel:
+    """The model of a finished run: its own weights, or the target's with what the run saved."""
     config = Run(path).config
     target = config.get("target", str(path))
-    asked = {name: flag["value"] for name, flag in config["flags"].items()}
+    flags = {name: entry["value"] for name, entry in config["flags"].items()}
     prompt_encoder = PromptEncoder(
-        load_tokenizer(asked.get("tokenizer") or target),
-        resolve_template(config["model"], asked["template"]),
-        asked.get("prompt_style", "finetune"),
-        max_length=asked["max_length"],
+        load_tokenizer(flags.get("tokenizer") or target),
+        resolve_template(config["model"], flags["template"]),
+        flags.get("prompt_style", "finetune"),
+        max_length=flags["max_length"],
     )
-    if config["objective"] == "target" and "target" in config:  # a hub's model, evaluated as it is
+    if config["objective"] == "target" and "target" in config:  # a hub's model, not unlearned
         return EvalModel(path.name, load_model(target, device, dtype, attn), prompt_encoder)
     if (path / "model").exists():
         return EvalModel(path.name, load_model(str(path), device, dtype, attn), prompt_encoder)
-    own = own or (merged and (path / "lora").exists())
-    if own:
-        base.cache_clear()
-    model = (load_model if own else base)(target, device, dtype, attn, asked.get("quant", "no"))
+    private = weights == "private" or (weights == "merged" and (path / "lora").exists())
+    if private:
+        load_shared_base.cache_clear()
+    load = load_model if private else load_shared_base
+    model = load(target, device, dtype, attn, flags.get("quant", "no"))
     if (path / "lora").exists():
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # peft asks transformers by a name that its version 6 will not know
-            tuned = PeftModel.from_pretrained(model, path / "lora").eval()
-        return EvalModel(path.name, tuned.merge_and_unload() if own else tuned, prompt_encoder)
+        return EvalModel(path.name, load_lora(model, path / "lora", private), prompt_encoder)
     if (path / "guard").exists():
-        return FilteredModel(path.name, model, prompt_encoder, guard=InputFilter.load(path))
+        input_filter = InputFilter.load(path)
+        return FilteredModel(path.name, model, prompt_encoder, input_filter=input_filter)
     if (path / "adapter").exists():
-        return EvalModel(
-            path.name,
-            model,
-            prompt_encoder,
-            AdapterHooks(model, Adapter.load(model, path / "adapter")),
-        )
+        hooks = AdapterHooks(model, Adapter.load(model, path / "adapter"))
+        return EvalModel(path.name, model, prompt_encoder, hooks)
     raise ValueError(
-        f"{path} holds neither adapter/, guard/, lora/ nor model/; delete it and run its training command again"
+        f"{path} holds neither adapter/, guard/, lora/ nor model/; delete it and run its training "
+        "command again"
     )
 
 
-def with_adapter(eval_model: EvalModel, adapter: str | Path) -> EvalModel:
-    """A loaded base model with the GRUN adapter of this folder, or of this run's."""
-    folder = Path(adapter) / "adapter" if (Path(adapter) / "adapter").exists() else Path(adapter)
-    eval_model.adapter_hooks = AdapterHooks(
-        eval_model.model, Adapter.load(eval_model.model, folder)
-    )
+def load_lora(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
+    """The base model with the LoRA of this folder, folded into its weights with `merge`."""
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that its version 6 will not know
+        warnings.simplefilter("ignore", FutureWarning)
+        lora = PeftModel.from_pretrained(model, folder).eval()
+    return lora.merge_and_unload() if merge else lora
+
+
+def attach_adapter(eval_model: EvalModel, adapter: str | Path) -> EvalModel:
+    """A loaded base model with the GRUN adapter of this folder, or of this run's folder."""
+    folder = Path(adapter)
+    if (folder / "adapter").exists():
+        folder = folder / "adapter"
+    loaded = Adapter.load(eval_model.model, folder)
+    eval_model.adapter_hooks = AdapterHooks(eval_model.model, loaded)
     return eval_model

@@ -5,7 +5,7 @@ import torch
 
 from baselines import controls
 from baselines.guards.base import InputFilter, last_states
-from eval.scoring.model import load
+from eval.scoring.model import load_eval_model
 from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, QUESTIONS, copy_runs, only_run
 from unlearn.language_model.batches import pad
 
@@ -53,20 +53,20 @@ def runs(toy_runs, tmp_path_factory):
 def test_control_refuses_or_lets_the_target_answer(kind, runs):
     """It reports a gate of 1 or 0, and has no likelihoods."""
     with (
-        load(only_run(runs, f"forget10/control-{kind}-*").path) as filtered,
-        load(runs / AUTHORS_FOLDER / "full" / "target-seed42") as target,
+        load_eval_model(only_run(runs, f"forget10/control-{kind}-*").path) as filtered,
+        load_eval_model(runs / AUTHORS_FOLDER / "full" / "target-seed42") as target,
     ):
         tokenizer = filtered.prompt_encoder.tokenizer
-        questions = ["Where was x born?", *filtered.guard.names[:1]]
+        questions = ["Where was x born?", *filtered.input_filter.names[:1]]
         prompts = [filtered.prompt_encoder.prompt_ids(question) for question in questions]
-        refused = filtered.guard.fires(filtered.model, tokenizer, prompts).tolist()
+        refused = filtered.input_filter.fires(filtered.model, tokenizer, prompts).tolist()
         if kind != "probe":
             assert refused == [False, True]
         texts, gates = filtered.generate(prompts, 6)
         assert gates.tolist() == [[float(is_refused) for is_refused in refused]]
         for prompt, text, is_refused in zip(prompts, texts, refused, strict=True):
             answer = tokenizer.decode(target.generate([prompt], 6)[0][0])
-            expected = filtered.guard.refusal(prompt) if is_refused else answer
+            expected = filtered.input_filter.refusal(prompt) if is_refused else answer
             assert tokenizer.decode(text) == expected
         batch = pad([filtered.prompt_encoder.encode("Who?", "x")], 0)
         assert filtered.forward_answers(batch) is None

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from baselines import train as baselines_train
-from eval.scoring.model import load
+from eval.scoring.model import load_eval_model
 from tests.toy import ANSWERS, AUTHORS_FLAGS, AUTHORS_FOLDER, QUESTIONS, only_run
 from unlearn.config.run_directory import read_json
 from unlearn.language_model.batches import forward_answers, pad
@@ -27,11 +27,11 @@ def test_trained_run_is_saved_loaded_and_skipped(runs, tuner, capsys):
     run = only_run(runs, f"forget10/npo-{tuner}-*")
     assert (run.path / "step-2" / ("model" if tuner == "full" else "lora")).is_dir()
     assert run.result["trainable_params"] > 0
-    target = load(runs / TARGET)
+    target = load_eval_model(runs / TARGET)
     encode = target.prompt_encoder.encode
     batch = pad([encode(q, a) for q, a in zip(QUESTIONS, ANSWERS, strict=True)], 0)
     before = target.forward_answers(batch).nll_sum
-    with load(run.path) as trained:
+    with load_eval_model(run.path) as trained:
         assert (trained.forward_answers(batch).nll_sum - before).abs().min() > 1e-4
         model = trained.model
     if tuner == "lora":

@@ -17,7 +17,7 @@ from baselines import train as baselines_train
 from eval import muse as eval_muse
 from eval.metrics import muse as muse_metrics
 from eval.report import muse_tables
-from eval.scoring.model import load
+from eval.scoring.model import load_eval_model
 from grun import sequential as grun_sequential
 from unlearn.benchmarks import muse
 from unlearn.benchmarks.opening import open_benchmark
@@ -360,7 +360,7 @@ def test_texts_are_scored_alike_in_any_batch_and_before_an_edit_as_without_one(t
     (gated,) = (toy / "muse/tiny/forget").glob("idk-grun-*")
 
     def logprobs(path, size):
-        with load(path) as eval_model:
+        with load_eval_model(path) as eval_model:
             rows = eval_muse.MuseScorer(size, False, "auto").likelihood(
                 eval_model, "privleak_forget", examples, []
             )

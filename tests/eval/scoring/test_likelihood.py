@@ -253,7 +253,7 @@ def test_gradient_norm_by_hand():
     model = Sum()
     prompt_encoder = SimpleNamespace(tokenizer=SimpleNamespace(pad_token_id=3, decode=str))
 
-    def answers(batch):
+    def forward_weights(batch):
         return AnswerLogits(
             (model.a + 2 * model.b).expand(len(batch.labels), 4),
             batch.labels,
@@ -262,7 +262,7 @@ def test_gradient_norm_by_hand():
         )
 
     eval_model = SimpleNamespace(
-        model=model, prompt_encoder=prompt_encoder, device="cpu", answers=answers
+        model=model, prompt_encoder=prompt_encoder, device="cpu", forward_weights=forward_weights
     )
     encoded = [Encoded([2, 0, 1, 3], 1, 1), Encoded([2, 0, 3], 1, 1)]
     assert gradient_norms(eval_model, encoded) == pytest.approx([0.75, 1.5 * 0.75**0.5])
