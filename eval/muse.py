@@ -311,7 +311,7 @@ def work_of_stack(stack: Path, args: MuseFlags, where: str) -> list[Work]:
 
     def opening() -> EvalModel:
         eval_model = opened(Run(stack), args)
-        eval_model.adapter_hooks.chosen = list(range(len(active)))
+        eval_model.adapter_hooks.active = list(range(len(active)))
         speak = eval_model.generate
         eval_model.generate = lambda *asked: (
             speak(*asked)[0],

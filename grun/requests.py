@@ -30,8 +30,10 @@ import torch
 from torch import nn
 
 from grun.adapter.composition import RULES, Combination
+from grun.adapter.fingerprint import same_base
+from grun.adapter.folder import CONFIG, WEIGHTS, read_folder
 from grun.adapter.hub import folder_of
-from grun.adapter.weights import CONFIG, WEIGHTS, Adapter, read_folder, same_base
+from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from unlearn.config.flags import Parser, run_command
 from unlearn.config.run_directory import read_json, replace_directory, write_json

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import torch
 
-from grun.adapter.weights import POSITION, Adapter, AdapterConfig, fingerprint
-from grun.engines.cached import CachedEngine, SpreadEngine
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import POSITION, AdapterConfig
+from grun.adapter.weights import Adapter
+from grun.engines.cached import CachedEngine
 from grun.engines.hooked import HookedEngine
 from grun.engines.pyvene import PyveneEngine
 from grun.engines.tuner import GrunTuner
@@ -205,16 +207,16 @@ def choose_engine(args: GrunFlags, model, adapter: Adapter, sample: Batch):
     """The engine asked for; the plain path (pyvene's, for GRUN+ that of its hooks), said aloud,
     where the cached one cannot say what the model says on `sample`, or where edits reach into the
     prompt, whose states it keeps."""
-    spread = adapter.choices.at != "last"
+    spread = adapter.edit_policy.at != "last"
     pyvene = HookedEngine(model, adapter) if spread else PyveneEngine(model, adapter)
-    if adapter.choices.at.startswith("fired") and args.engine == "cached":
+    if adapter.edit_policy.at.startswith("fired") and args.engine == "cached":
         print(
-            f"--edit_at {adapter.choices.at} edits prompt tokens, so nothing is cached; going on with whole prompts",
+            f"--edit_at {adapter.edit_policy.at} edits prompt tokens, so nothing is cached; going on with whole prompts",
             flush=True,
         )
-    if args.engine == "pyvene" or adapter.choices.at.startswith("fired"):
+    if args.engine == "pyvene" or adapter.edit_policy.at.startswith("fired"):
         return pyvene
-    cached = (SpreadEngine if spread else CachedEngine)(model, adapter, args.cache_gb)
+    cached = CachedEngine(model, adapter, args.cache_gb)
     rtol = 1e-4 if model.dtype == torch.float32 else 0.05
     try:
         torch.testing.assert_close(
@@ -256,7 +258,7 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
             args.gate_bias,
             DTYPES[args.intervention_dtype],
             POSITION if choices.at == "last" else choices.at,
-            reach={} if choices.plain else asdict(choices),
+            edit_policy={} if choices.plain else asdict(choices),
             base={
                 "id": target,
                 "revision": getattr(model.config, "_commit_hash", None),
@@ -310,7 +312,7 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
         check,
     )
     fitted |= calibrate(adapter, engine, prompt_encoder, args, pairs.forget, held)
-    if adapter.choices.taus and is_main():
+    if adapter.edit_policy.taus and is_main():
         adapter.save(run.path / "adapter")
     run.finish(
         result | fitted | {"trainable_params": adapter.trainable_params, "layers": adapter.layers}

@@ -17,4 +17,10 @@ with contextlib.redirect_stdout(io.StringIO()):  # pyvene advertises an optional
 from pyvene import *
 
 from .models.intervenable_base import IntervenableModel, build_intervenable_model, gated_config
-from .models.interventions import GATES, Gate, GatedLoreftIntervention, LoreftIntervention
+from .models.interventions import (
+    GATES,
+    Gate,
+    GatedLoreftIntervention,
+    LoreftIntervention,
+    add_update,
+)

@@ -15,7 +15,8 @@ import torch
 
 from eval.scoring.model import EvalModel
 from eval.scoring.scoring import Scorer
-from grun.adapter.weights import Adapter, AdapterConfig
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from speed.report import interleaved, medians, report, table
 from speed.workload import ShapeFlags, model_of

@@ -84,9 +84,9 @@ def run(args: RunFlags, objective: str, model, prompt_encoder, pairs) -> tuple[d
         "steps": steps,
         "distinct_retain": len(retain),
         "retain_draws": sum(len(pairs.items(number)) for number in range(steps)),
-        "built": cached.engine.built,
+        "built": cached.engine.cache.computed,
         "bytes_per_example": cached.bytes_per_example(),
-        "cache_mib": cached.engine.used / 2**20,
+        "cache_mib": cached.engine.cache.used_bytes / 2**20,
         "first_steps_median_seconds": statistics.median(seconds["cached"][: len(late)]),
         "last_steps_median_seconds": statistics.median(late),
     }

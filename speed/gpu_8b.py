@@ -101,9 +101,9 @@ def run(args: BigFlags, objective: str, model: nn.Module, prompt_encoder, pairs)
         "tflops": flops / step / 1e12,
         "tokens_per_second": tokens / step,
         "peak_gib": memory.max_memory_allocated(device) / 2**30 if measured else None,
-        "cache_gib": stepper.engine.used / 2**30,
+        "cache_gib": stepper.engine.cache.used_bytes / 2**30,
         "bytes_per_example": stepper.bytes_per_example(),
-        "built": stepper.engine.built,
+        "built": stepper.engine.cache.computed,
     }
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from grun.adapter.weights import Adapter, AdapterConfig
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from speed.report import interleaved, medians, report, seconds_of, table
 from speed.workload import ShapeFlags, Stepper, build_sampler, data_of, model_of, save_base
@@ -74,7 +75,7 @@ def run_of(args: ScalingFlags, model, forget: int, retain: int) -> list:
         retain,
         len({item.retain.index for items in batches for item in items}),
         seconds,
-        stepper.engine.used / 2**20,
+        stepper.engine.cache.used_bytes / 2**20,
     ]
 
 

@@ -52,7 +52,7 @@ def main(argv: list[str] | None) -> None:
         for e in (item.forget, item.retain)
     ]
     build = [
-        seconds_of(lambda p=paths[f"cached {name}"]: p.engine.entries_of(encoded), args.where)
+        seconds_of(lambda p=paths[f"cached {name}"]: p.engine.cache.get(encoded), args.where)
         for name in ("gd", "npo")
     ]
     for stepper in (paths["cached npo"], kept):

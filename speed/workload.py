@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from grun.adapter.weights import Adapter, AdapterConfig
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import PyveneEngine
 from grun.engines.tuner import GrunTuner
@@ -246,7 +247,7 @@ class Stepper:
 
     def bytes_per_example(self) -> int:
         """What the cached engine keeps of an example, on average."""
-        return self.engine.used // max(1, len(self.engine.entries))
+        return self.engine.cache.used_bytes // max(1, len(self.engine.cache.entries))
 
 
 def upstream(args: ShapeFlags, objective: str, model: nn.Module, prompt_encoder) -> Stepper:

@@ -122,7 +122,7 @@ def read_answers(
 def shares_prompts(eval_model: EvalModel) -> bool:
     """Whether a prompt may run once for all its answers: not where an edit goes on into the answer
     (GRUN+; grun.inference.token_gate_hooks)."""
-    return not (eval_model.adapter_hooks and eval_model.adapter_hooks.reaches)
+    return not (eval_model.adapter_hooks and eval_model.adapter_hooks.edits_answers)
 
 
 def place(found: list, indices: list[int], values: list) -> None:

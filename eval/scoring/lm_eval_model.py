@@ -169,7 +169,9 @@ class GrunLM(HFLM):
         return (
             self.adapter_hooks.off()
             if plain
-            else self.adapter_hooks.ends.of_generate((), {"input_ids": ids, "attention_mask": mask})
+            else self.adapter_hooks.prompt_ends.of_generate(
+                (), {"input_ids": ids, "attention_mask": mask}
+            )
         )
 
     def next_tokens(self, prompts: Sequence[list[int]], size: int = BATCH) -> Tensor:

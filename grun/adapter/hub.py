@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 
-from grun.adapter.weights import CONFIG, WEIGHTS, AdapterConfig, read_folder
+from grun.adapter.folder import CONFIG, WEIGHTS, AdapterConfig, read_folder
 from unlearn.config.flags import Parser, run_command
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")

@@ -18,7 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint, read_folder, write_folder
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig, read_folder, write_folder
+from grun.adapter.weights import Adapter
 from pyvene_custom import GATES, LoreftIntervention
 from unlearn.config.flags import Parser, run_command
 from unlearn.config.run_directory import replace_directory
@@ -47,7 +49,7 @@ def load(model: nn.Module, folder: str | Path) -> Adapter:
     """The adapter of an official folder on `model`; only the width can be checked against it.
     Raises `ValueError` as `read` does."""
     config, tensors = read(folder)
-    return Adapter.of(model, config, tensors, name=str(folder))
+    return Adapter.from_tensors(model, config, tensors, name=str(folder))
 
 
 def read(folder: str | Path) -> tuple[AdapterConfig, dict[str, Tensor]]:
@@ -161,7 +163,7 @@ def write(
         mark.join(("layer", str(layer), "comp", "block_output", "unit", "pos", "nunit", "1#0"))
         for layer in config.layers
     ]
-    if config.reach:
+    if config.edit_policy:
         raise ValueError(
             "the official format has no place for GRUN+; only plain GRUN adapters can be exported"
         )
@@ -261,7 +263,7 @@ def main(argv: list[str] | None) -> None:
             **vars(config)
             | {"base": base, "prompt": {"template": args.template, "style": args.prompt_style}}
         )
-        Adapter.of(model, config, tensors, name=args.source)  # refuses what does not fit
+        Adapter.from_tensors(model, config, tensors, name=args.source)  # refuses what does not fit
         write_folder(args.folder, config, tensors)
     print(f"written: {args.folder}", flush=True)
 

@@ -1,6 +1,6 @@
 """The hooked engine: whole passes, edited by the hooks that also serve generation.
 
-It trains GRUN+ adapters whose edits reach tokens of the prompt, for which nothing can be cached.
+It trains GRUN+ adapters whose edits act on tokens of the prompt, for which nothing can be cached.
 """
 
 from dataclasses import replace
@@ -24,20 +24,17 @@ class HookedEngine:
     def forward_answers(
         self, batches: dict[str, Batch], state_layer: int | None = None
     ) -> dict[str, AnswerLogits]:
-        with AdapterHooks(self.model, self.adapter) as adapter_hooks:
-            (reach,) = adapter_hooks.reaches
-            reach.forced = self.adapter.choices.fit == "metric"
-            if self.adapter.choices.fit == "bce":
-                reach.choices = replace(reach.choices, threshold="soft")
-            answers = {}
+        """Run the edited model (`grun.engines.base.Engine`)."""
+        answers = {}
+        with AdapterHooks(self.model, self.adapter, training=True) as adapter_hooks:
             for name, batch in batches.items():
                 with adapter_hooks.at(batch.prompt_lengths - 1):
-                    answers[name] = forward_whole(self.model, batch, state_layer)
-                if reach.trained:
-                    gate_logits = torch.stack(list(reach.trained.values()))
-                    answers[name] = replace(answers[name], gate_logits=gate_logits)
+                    passed = forward_whole(self.model, batch, state_layer)
+                gate_logits = adapter_hooks.trained_gate_logits
+                answers[name] = replace(passed, gate_logits=gate_logits)
         return answers
 
     @torch.no_grad()
     def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
+        """Run the frozen model (`grun.engines.base.Engine`)."""
         return forward_whole(self.model, batch, state_layer)

@@ -4,7 +4,7 @@
 
 F and R are the objective's forget and retain terms. L_gate is the mean over layers and examples of
 the binary cross-entropy of the gate, whose target is 1 on forget and 0 on retain prompts (GRUN,
-arXiv 2502.17823, section 4.1).
+arXiv 2502.17823; renjie3/GRUN, pyreft/reft_trainer.py).
 """
 
 import torch

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from grun.adapter.metric_gate import MetricGate, fit, threshold
+from grun.adapter.metric_gate import MetricGate, fit_metric_gate, threshold
 from unlearn.benchmarks.examples import Example
 from unlearn.language_model.hidden_states import padded, states
 from unlearn.language_model.prompts import PromptEncoder
@@ -266,7 +266,7 @@ def fit_gate(
             for c, h in zip(part, own, strict=True)
         ]
     )
-    gate = fit(
+    gate = fit_metric_gate(
         layer,
         rows,
         [c.group for c in (*positive, *other)],

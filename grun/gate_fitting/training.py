@@ -166,7 +166,7 @@ def close_the_form(
             f"--gate_layer {layer}: the gate reads states that no edit has touched, so choose 0 to {adapter.layers[0]}, the first edited one"
         )
     began = time.perf_counter()
-    adapter.door, found = fit_gate(
+    adapter.metric_gate, found = fit_gate(
         model,
         prompt_encoder,
         pairs.forget,
@@ -222,10 +222,10 @@ def calibrate(
         torch.quantile(negative, share, dim=1, interpolation="higher"),
         torch.quantile(positive, 0.01, dim=1, interpolation="lower"),
     )
-    reach = asdict(adapter.choices) | {
+    policy = asdict(adapter.edit_policy) | {
         "taus": {str(layer): float(tau) for layer, tau in zip(adapter.layers, taus, strict=True)}
     }
-    adapter.config = replace(adapter.config, reach=reach)
-    adapter.choices = EditPolicy(**reach)
+    adapter.config = replace(adapter.config, edit_policy=policy)
+    adapter.edit_policy = EditPolicy(**policy)
     parts = (("gate_validation_fires", negative), ("gate_forget_fires", positive))
     return {name: float((part > taus[:, None]).any(0).float().mean()) for name, part in parts}

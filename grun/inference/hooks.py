@@ -1,11 +1,13 @@
-"""Adapters on a plain HF model: forward hooks that edit the last prompt token, and nothing else.
+"""Adapters on a plain Hugging Face model: forward hooks that edit hidden states, and nothing else.
 
-    with AdapterHooks(model, adapter) as attached:
+    with AdapterHooks(model, adapter) as adapter_hooks:
         model.generate(**tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt"))
-        attached.gates                                   # [L, B] gate values of that prefill
+        adapter_hooks.gates                              # [L, B] gate values of that prefill
 
-`grun.inference.positions` finds the token; decode steps are not edited and meet the edit through
-the KV cache, so they cost nothing."""
+A plain GRUN adapter edits the last prompt token, which `grun.inference.positions` finds. Decode
+steps are not edited: they meet the edit through the KV cache, so they cost nothing. A GRUN+ adapter
+edits the tokens that `grun.inference.token_gate_hooks` names.
+"""
 
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -18,15 +20,22 @@ from grun.adapter.composition import Combination
 from grun.adapter.weights import Adapter
 from grun.inference.positions import EditPositions, PromptEndLocator
 from grun.inference.token_gate_hooks import TokenGateHooks
+from pyvene_custom import add_update
 from unlearn.language_model.models import decoder_layers
+
+HAS_ADAPTERS = (
+    "this model has adapters attached already: remove them first, model.grun.remove(), or attach "
+    "all as one list"
+)
 
 
 class AdapterHooks:
-    """Adapters on one model, also reached as `model.grun`. Nothing is edited while `off()` holds,
-    or after `remove()`.
+    """Adapters attached to one model, also reached as `model.grun`, until `remove()`.
 
-    adapters: one, or a list of K with their `names`, whose edits `combination` adds up. Raises
-    `ValueError` when the model has some already."""
+    adapters: one, or a list of K with their `names`, whose edits `combination` adds up. training:
+    the adapters are being trained (`TokenGateHooks`). Raises `ValueError` when the model has some
+    already.
+    """
 
     def __init__(
         self,
@@ -34,34 +43,36 @@ class AdapterHooks:
         adapters: Adapter | Sequence[Adapter],
         combination: Combination | None = None,
         names: Sequence[str] = (),
+        training: bool = False,
     ):
         if "grun" in vars(model):
-            raise ValueError(
-                "this model has adapters attached already: remove them first, model.grun.remove(), or attach all as one list"
-            )
-        self.alone = isinstance(adapters, Adapter)
-        self.adapters: list[Adapter] = [adapters] if self.alone else list(adapters)
+            raise ValueError(HAS_ADAPTERS)
+        self.is_single = isinstance(adapters, Adapter)
+        self.adapters: list[Adapter] = [adapters] if self.is_single else list(adapters)
         self.names = list(names) or [str(k) for k in range(len(self.adapters))]
         self.model = model
         self.combination = combination or Combination("sum")
-        self.chosen = list(range(len(self.adapters)))
-        self.ends = PromptEndLocator(model)
-        self.places: EditPositions | None = None
+        self.active = list(range(len(self.adapters)))  # the adapters in force
+        self.prompt_ends = PromptEndLocator(model)
+        self.positions: EditPositions | None = None
         self.logits: dict[int, Tensor] = {}
-        self.handles = [model.register_forward_pre_hook(self._find_places, with_kwargs=True)]
-        self.reaches = [
-            TokenGateHooks(self, k)
-            for k, adapter in enumerate(self.adapters)
-            if not adapter.choices.plain
-        ]  # GRUN+
-        self.handles += [handle for reach in self.reaches for handle in reach.hooks()]
-        self.handles += [
-            decoder_layers(model)[layer].register_forward_hook(self._hook(layer))
-            for layer in self.layers
+        self.token_gates = [
+            TokenGateHooks(self, number, training)
+            for number, adapter in enumerate(self.adapters)
+            if not adapter.edit_policy.plain
         ]
-        self.handles += [handle for reach in self.reaches for handle in reach.edit_hooks()]
-        self._watch_generate()
+        self._register_hooks()
+        self._wrap_generate()
         model.grun = self
+
+    def _register_hooks(self) -> None:
+        """Register the hooks that read before those that edit: gates read unedited states."""
+        self.handles = [self.model.register_forward_pre_hook(self._find_ends, with_kwargs=True)]
+        for token_gate in self.token_gates:
+            self.handles += token_gate.register_readers()
+        for layer in self.layers:
+            block = decoder_layers(self.model)[layer]
+            self.handles.append(block.register_forward_hook(self._edit_hook(layer)))
 
     @property
     def layers(self) -> list[int]:
@@ -71,30 +82,46 @@ class AdapterHooks:
     @property
     def adapter(self) -> Adapter:
         """The adapter, where there is one."""
-        assert self.alone
+        assert self.is_single
         return self.adapters[0]
 
     @property
+    def edits_answers(self) -> bool:
+        """Whether edits go on into the answer, as those of GRUN+ do."""
+        return bool(self.token_gates)
+
+    @property
     def gate_logits(self) -> Tensor | None:
-        """float32 of the last prefill, layers in depth order: [L, B] of one adapter, [K, L, B] of a
-        list (NaN where adapter k does not gate that layer); None without gates."""
+        """Gate logits of the last prefill, float32, layers in depth order; None without gates.
+
+        [L, B] of one adapter, [K, L, B] of a list, NaN where adapter k does not gate that layer.
+        """
         values = [logits for _, logits in sorted(self.logits.items())]
         if not values or all(bool(v.isnan().all()) for v in values):
             return None
         stacked = torch.stack([v.to(values[0].device) for v in values], 1)
-        return stacked[0] if self.alone else stacked
+        return stacked[0] if self.is_single else stacked
 
     @property
     def gates(self) -> Tensor | None:
         """Gate values in (0, 1) of the last prefill; shape as `gate_logits`."""
         return None if self.gate_logits is None else self.gate_logits.sigmoid()
 
-    @contextmanager
+    @property
+    def trained_gate_logits(self) -> Tensor | None:
+        """Gate logits [L, B] of the last pass with their gradients, of one GRUN+ adapter that is
+        being trained; None where its gate is closed form.
+        """
+        (token_gate,) = self.token_gates
+        logits = list(token_gate.trained_logits.values())
+        return torch.stack(logits) if logits else None
+
     def at(self, positions: Tensor):
-        """Within it, passes edit column positions[b] of row b, counted from 0 with padding on the
-        left and cached tokens included."""
-        with self.ends.at(positions):
-            yield self
+        """Within it, passes edit column positions[b] of row b.
+
+        Columns count from 0 and include padding on the left and cached tokens.
+        """
+        return self.prompt_ends.at(positions)
 
     @contextmanager
     def only(self, names: Sequence[str]):
@@ -102,14 +129,15 @@ class AdapterHooks:
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ValueError(
-                f"there is no adapter {unknown[0]!r} here; there are {', '.join(self.names) or 'none'}"
+                f"there is no adapter {unknown[0]!r} here; there are "
+                f"{', '.join(self.names) or 'none'}"
             )
-        before = self.chosen
-        self.chosen = [k for k, name in enumerate(self.names) if name in names]
+        before = self.active
+        self.active = [k for k, name in enumerate(self.names) if name in names]
         try:
             yield self
         finally:
-            self.chosen = before
+            self.active = before
 
     def off(self):
         """Within it, the model is the base model."""
@@ -121,7 +149,7 @@ class AdapterHooks:
             self.handles.pop().remove()
         if vars(self.model).get("grun") is self:
             del self.model.grun
-            self.restore_generate()
+            self._unwrap_generate()
 
     def __enter__(self) -> "AdapterHooks":
         return self
@@ -129,57 +157,89 @@ class AdapterHooks:
     def __exit__(self, *_) -> None:
         self.remove()
 
-    def _watch_generate(self) -> None:
-        """Let `generate` say where its prompt ends: without a cache its later passes look like
-        plain ones."""
-        plain = self.model.generate
-        own = "generate" in vars(self.model)
+    def _wrap_generate(self) -> None:
+        """Let `generate` announce its prompt: without a cache, its later passes look like plain
+        ones.
+        """
+        original = self.model.generate
+        is_instance_attribute = "generate" in vars(self.model)
 
-        @wraps(plain)
+        @wraps(original)
         def generate(*args, **kwargs):
-            with self.ends.of_generate(args, kwargs):
-                return plain(*args, **kwargs)
+            with self.prompt_ends.of_generate(args, kwargs):
+                return original(*args, **kwargs)
+
+        def unwrap():
+            if is_instance_attribute:
+                self.model.generate = original
+            else:
+                del self.model.generate
 
         self.model.generate = generate
-        self.restore_generate = (
-            (lambda: setattr(self.model, "generate", plain))
-            if own
-            else (lambda: delattr(self.model, "generate"))
-        )
+        self._unwrap_generate = unwrap
 
-    def _find_places(self, _module, args, kwargs) -> None:
-        self.places = self.ends.find(args, kwargs) if self.chosen else None
-        if not self.chosen or (self.places is not None and self.places.first):
+    def _find_ends(self, _module, args, kwargs) -> None:
+        """Find the prompt ends of a pass before it runs; forget the gates of earlier prompts."""
+        self.positions = self.prompt_ends.find(args, kwargs) if self.active else None
+        if not self.active or (self.positions is not None and self.positions.first):
             self.logits = {}
 
-    def _hook(self, layer: int):
+    def _edit_hook(self, layer: int):
         def edit(_module, _args, output):
-            if self.places is None:
-                return None
             hidden = output[0] if isinstance(output, tuple) else output
-            hidden = self._edit(layer, hidden)
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+            edited = self._edit(layer, hidden)
+            if edited is hidden:
+                return None  # the very tensor of the base
+            return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
         return edit
 
     def _edit(self, layer: int, hidden: Tensor) -> Tensor:
-        """hidden [rows, T, d] with the edits of the adapters in force, all of which read the same
-        unedited vectors."""
-        where = (self.places.rows.to(hidden.device), self.places.columns.to(hidden.device))
+        """Return a layer's output [B, T, d] with the edits of all adapters in force.
+
+        Plain adapters read the same unedited vectors; GRUN+ adapters follow, one after the other.
+        """
+        if self.positions is not None:
+            hidden = self._edit_prompt_ends(layer, hidden)
+        for token_gate in self.token_gates:
+            edits = token_gate.find_edits(layer, hidden)
+            if edits is not None:
+                rows, columns, openness = edits
+                h = hidden[rows, columns]
+                intervention = token_gate.adapter.intervention(layer, h.device)
+                update = openness[:, None] * intervention.low_rank_update(h)
+                hidden = hidden.index_put((rows, columns), add_update(h, update))
+        return hidden
+
+    def _edit_prompt_ends(self, layer: int, hidden: Tensor) -> Tensor:
+        """Return hidden [B, T, d] with the combined edits of the plain adapters in force."""
+        where = (self.positions.rows.to(hidden.device), self.positions.columns.to(hidden.device))
         h = hidden[where]
-        found = {}
-        for number, k in enumerate(self.chosen):
-            if layer in self.adapters[k].layers and self.adapters[k].choices.plain:
-                found[number] = self.adapters[k].change(layer, h)
-        if not found:
+        updates = []
+        logits = []
+        for number in self.active:
+            adapter = self.adapters[number]
+            if layer not in adapter.layers or not adapter.edit_policy.plain:
+                continue
+            update, gate_logits = adapter.intervention(layer, h.device).gated_update(h)
+            updates.append(update)
+            logits.append(gate_logits)
+            recorded = h.new_full(h.shape[:1], torch.nan) if gate_logits is None else gate_logits
+            self.record_gate(layer, number, recorded, self.positions.examples.to(h.device))
+        if not updates:
             return hidden
-        changes, logits = zip(*found.values(), strict=True)
+        update = self.combination(updates, logits, len(self.active))
+        return hidden.index_put(where, add_update(h, update))
+
+    def record_gate(
+        self, layer: int, number: int, logits: Tensor, examples: Tensor | None = None
+    ) -> None:
+        """Keep the gate logits [n] of adapter `number` in a layer for `gate_logits`.
+
+        examples [n]: whose they are; None: all examples, in order.
+        """
         if layer not in self.logits:
-            self.logits[layer] = h.new_full(
-                (len(self.chosen), self.places.size), torch.nan, dtype=torch.float32
-            )
-        for number, (_, value) in found.items():
-            if value is not None:
-                self.logits[layer][number, self.places.examples.to(h.device)] = value.detach()
-        added = self.combination(list(changes), list(logits), len(self.chosen))
-        return hidden.index_put(where, (h.to(added.dtype) + added).to(h.dtype))
+            shape = (len(self.active), self.positions.size)
+            self.logits[layer] = logits.new_full(shape, torch.nan, dtype=torch.float32)
+        index = slice(None) if examples is None else examples
+        self.logits[layer][self.active.index(number), index] = logits.detach()

@@ -1,5 +1,4 @@
-"""Where a forward pass meets the end of its prompts: the tokens that are edited, found from what
-the pass is given.
+"""Where a forward pass meets the end of its prompts: the tokens to edit, found from its inputs.
 
     `at(positions)`                         those columns, counted from the first one, padded and
                                             cached ones included
@@ -9,26 +8,31 @@ the pass is given.
     with `labels`                           the token before the first labelled one
     any other pass without cached tokens    the last 1 of the attention mask
     continuous batching                     the last token of every prompt that is packed into the
-                                            pass
+                                            pass (`grun.inference.packed_batches`)
 
 A single token behind cached ones is a decode step: it is not edited, and meets the edit through the
-cache."""
+cache.
+"""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from grun.inference.packed_batches import PackedPromptEnds
 
 IGNORED = -100  # transformers' label of a token that is not scored
 
 
 @dataclass
 class EditPositions:
-    """The tokens to edit in one pass: rows, columns [n] of its hidden states; examples [n] of its
-    `size` examples; first: no pass over these prompts edited any before."""
+    """The n tokens to edit in one pass.
+
+    rows, columns [n] int64 index its hidden states; examples [n] int64 its `size` examples; first:
+    no earlier pass over these prompts edited any of them.
+    """
 
     rows: Tensor
     columns: Tensor
@@ -39,8 +43,11 @@ class EditPositions:
 
 @dataclass
 class GenerateCall:
-    """What one call of `generate` was given, columns of the prompt (with cached ones) and its mask
-    if any; and how far it is: passed, its end is behind; edited, some end was."""
+    """One call of `generate`, and how far it is.
+
+    width: columns of the prompt, cached ones included; mask: its attention mask, if any; passed:
+    the prompt's end lies behind; edited: some prompt end was edited.
+    """
 
     width: int
     mask: Tensor | None
@@ -48,24 +55,18 @@ class GenerateCall:
     edited: bool = False
 
 
-def last_tokens(mask: Tensor) -> Tensor:
-    """[B, T] 0/1 mask, padded on either side -> [B] index of the last 1."""
-    return mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
-
-
 class PromptEndLocator:
-    """Finds the places of each pass of one model."""
+    """Finds the edit positions of each pass of one model."""
 
     def __init__(self, model: nn.Module):
-        self.names = list(signature(model.forward).parameters)
+        self.argument_names = list(signature(model.forward).parameters)
         self.given: Tensor | None = None
-        self.prompt: GenerateCall | None = None
-        self.unfinished: set[int] = (
-            set()
-        )  # cache slots where prompts stop that continuous batching has split
+        self.generate_call: GenerateCall | None = None
+        self.packed = PackedPromptEnds()
 
     @contextmanager
     def at(self, positions: Tensor):
+        """Within it, the prompts end at these columns [B]."""
         self.given = torch.as_tensor(positions)
         try:
             yield
@@ -75,147 +76,124 @@ class PromptEndLocator:
     @contextmanager
     def of_generate(self, args: tuple, kwargs: dict):
         """Within it, passes belong to one call of `generate` with these arguments."""
-        before = self.prompt
-        tokens = [
+        before = self.generate_call
+        candidates = [
             kwargs.get("inputs_embeds"),
             *args[:1],
             kwargs.get("inputs"),
             kwargs.get("input_ids"),
         ]
-        width = next(
-            (t.shape[1] for t in tokens if t is not None), 1
-        )  # without any it starts from BOS alone
+        # without any tokens, generate starts from BOS alone
+        width = next((tokens.shape[1] for tokens in candidates if tokens is not None), 1)
         mask = kwargs.get("attention_mask")
         mask = mask if mask is not None and mask.dim() == 2 else None
-        self.prompt = GenerateCall(width if mask is None else max(width, mask.shape[1]), mask)
+        width = width if mask is None else max(width, mask.shape[1])
+        self.generate_call = GenerateCall(width, mask)
         try:
             yield
         finally:
-            self.prompt = before
+            self.generate_call = before
 
     def find(self, args: tuple, kwargs: dict) -> EditPositions | None:
-        """The places of a pass with these arguments, or None where it holds no prompt's end.
+        """Return the edit positions of a pass with these arguments; None where no prompt ends.
 
-        Raises `ValueError` where that cannot be told."""
-        inputs = dict(zip(self.names, args, strict=False)) | kwargs
+        Raises `ValueError` where the inputs do not tell.
+        """
+        inputs = dict(zip(self.argument_names, args, strict=False)) | kwargs
         if inputs.get("cu_seq_lens_q") is not None:
-            return self.packed(inputs)
+            return all_in_one_row(self.packed.find(inputs), inputs["position_ids"].device)
         cache = inputs.get("past_key_values")
-        prompt = self.prompt
-        if prompt and prompt.passed and cache is not None and self.given is None:
+        call = self.generate_call
+        if call and call.passed and cache is not None and self.given is None:
             return None
-        tokens = (
-            inputs.get("input_ids")
-            if inputs.get("input_ids") is not None
-            else inputs["inputs_embeds"]
-        )
+        ids = inputs.get("input_ids")
+        tokens = ids if ids is not None else inputs["inputs_embeds"]
         size, length = tokens.shape[:2]
         past = 0 if cache is None else int(cache.get_seq_length())
-        ends = self.ends(inputs, tokens, past)
+        ends = self.find_ends(inputs, tokens, past)
         if ends is None:
             return None
-        rows = torch.arange(size, device=tokens.device)
         first = past == 0
-        if prompt:
-            prompt.passed = past + length >= prompt.width
-            first = not prompt.edited
-        if (
-            past or self.given is not None or (prompt and not prompt.passed)
-        ):  # else every end is in this pass
+        if call:
+            call.passed = past + length >= call.width
+            first = not call.edited
+        rows = torch.arange(size, device=tokens.device)
+        has_every_end = not past and self.given is None and not (call and not call.passed)
+        if not has_every_end:
             rows = rows[(ends >= past) & (ends < past + length)]
         if not len(rows):
             return None
-        if prompt:
-            prompt.edited = True
+        if call:
+            call.edited = True
         return EditPositions(rows, ends[rows] - past, rows, size, first)
 
-    def ends(self, inputs: dict, tokens: Tensor, past: int) -> Tensor | None:
-        """[B]: index of each prompt's last token in the whole text, cached tokens included; None in
-        a decode step."""
-        (size, length), mask, labels = (
-            tokens.shape[:2],
-            inputs.get("attention_mask"),
-            inputs.get("labels"),
-        )
+    def find_ends(self, inputs: dict, tokens: Tensor, past: int) -> Tensor | None:
+        """Return [B]: index of each prompt's last token in the whole text; None in a decode step.
+
+        tokens [B, T, ...]: ids or embeddings of the pass; past: number of cached tokens.
+        """
+        size, length = tokens.shape[:2]
+        mask = inputs.get("attention_mask")
         if self.given is not None:
-            return repeated(self.given.to(tokens.device), size)
-        if self.prompt:
-            if self.prompt.mask is not None:
-                mask = self.prompt.mask.to(tokens.device)
-            if torch.is_tensor(mask) and mask.dim() == 2 and mask.shape[1] >= self.prompt.width:
-                return repeated(last_tokens(mask[:, : self.prompt.width]), size)
-            return torch.full((size,), self.prompt.width - 1, device=tokens.device)
+            return repeat_ends(self.given.to(tokens.device), size)
+        if self.generate_call:
+            return self._ends_of_generate(mask, tokens)
         if past:
             if length > 1:
                 raise ValueError(
-                    "whether these tokens behind cached ones end a prompt cannot be told; say so: model.grun.at(positions), or model.grun.off()"
+                    "the inputs do not tell whether these tokens behind cached ones end a prompt; "
+                    "pass model.grun.at(positions), or model.grun.off()"
                 )
             return None
-        if labels is not None:
-            first = (labels != IGNORED).int().argmax(1)
-            if not bool((first > 0).all()):
-                raise ValueError(
-                    f"the labels leave no prompt (its tokens are labelled {IGNORED}); give the positions: model.grun.at(positions)"
-                )
-            return first - 1
+        if inputs.get("labels") is not None:
+            return find_unlabelled_ends(inputs["labels"])
         if mask is None:
             return torch.full((size,), length - 1, device=tokens.device)
         if not torch.is_tensor(mask) or mask.dim() != 2:
             raise ValueError(
-                "the last prompt token cannot be read from a 4-d attention mask; give the positions: model.grun.at(positions)"
+                "the last prompt token cannot be read from a 4-d attention mask; give the "
+                "positions: model.grun.at(positions)"
             )
         return last_tokens(mask[:, :length])
 
-    def packed(self, inputs: dict) -> EditPositions | None:
-        """Continuous batching: all sequences in one row. A prompt's end is the last token of a part
-        that asks for logits and is no decode step: a part of several tokens, or one token right
-        behind the cache slot where an unfinished prompt stopped.
+    def _ends_of_generate(self, mask: Tensor | None, tokens: Tensor) -> Tensor:
+        """[B]: from the prompt's mask or this pass's, or, without one, the prompt's last column."""
+        call = self.generate_call
+        if call.mask is not None:
+            mask = call.mask.to(tokens.device)
+        if torch.is_tensor(mask) and mask.dim() == 2 and mask.shape[1] >= call.width:
+            return repeat_ends(last_tokens(mask[:, : call.width]), len(tokens))
+        return torch.full((len(tokens),), call.width - 1, device=tokens.device)
 
-        Raises `ValueError` for prefixes shared between prompts, whose cached states hold another
-        prompt's edit, and for split prompts where the cache slots are not told."""
-        if getattr(inputs.get("cache"), "use_prefix_sharing", False):
-            raise ValueError(
-                "prompts would share edited states; pass continuous_batching_config=ContinuousBatchingConfig(allow_block_sharing=False)"
-            )
-        if inputs.get("max_length_q") == 1 and not self.unfinished:
-            return None
-        if inputs.get("block_table") is not None:
-            raise ValueError(
-                "a split prompt cannot be told from a decode step; pass ContinuousBatchingConfig(max_blocks_per_request=0)"
-            )
-        written = inputs["write_index"][0].tolist()
-        read = inputs["read_index"][0].tolist()
-        positions = inputs["position_ids"].flatten().tolist()
-        seen = inputs["cu_seq_lens_k"]
-        asked = set(inputs["logits_indices"].tolist())
-        ends = []
-        seen = (next(iter(seen.values())) if isinstance(seen, dict) else seen).tolist()
-        self.unfinished -= set(written)  # of requests that were given up
-        for (start, stop), upto in zip(
-            pairwise(inputs["cu_seq_lens_q"].tolist()), seen[1:], strict=False
-        ):
-            if stop == start:
-                continue
-            before = read[upto - 1 - (stop - start)] if read and positions[start] else None
-            goes_on = before in self.unfinished
-            self.unfinished.discard(before)
-            if stop - 1 not in asked:
-                self.unfinished.add(written[stop - 1])
-            elif goes_on or stop - start > 1:
-                ends.append(stop - 1)
-        columns = torch.tensor(ends, device=inputs["position_ids"].device)
-        return (
-            EditPositions(
-                torch.zeros_like(columns),
-                columns,
-                torch.arange(len(ends), device=columns.device),
-                len(ends),
-            )
-            if ends
-            else None
+
+def last_tokens(mask: Tensor) -> Tensor:
+    """[B, T] 0/1 mask, padded on either side -> [B] index of the last 1."""
+    return mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
+
+
+def find_unlabelled_ends(labels: Tensor) -> Tensor:
+    """labels [B, T] -> [B]: the token before the first labelled one.
+
+    Raises `ValueError` where no token comes before it.
+    """
+    first = (labels != IGNORED).int().argmax(1)
+    if not bool((first > 0).all()):
+        raise ValueError(
+            f"the labels leave no prompt (its tokens are labelled {IGNORED}); give the positions: "
+            "model.grun.at(positions)"
         )
+    return first - 1
 
 
-def repeated(ends: Tensor, size: int) -> Tensor:
+def repeat_ends(ends: Tensor, size: int) -> Tensor:
     """One position per row of a batch that beams or several samples have made wider."""
     return ends.repeat_interleave(size // len(ends)) if len(ends) < size else ends
+
+
+def all_in_one_row(ends: list[int], device: torch.device) -> EditPositions | None:
+    """The edit positions of prompts that are packed into one row; None for no prompt."""
+    if not ends:
+        return None
+    columns = torch.tensor(ends, device=device)
+    examples = torch.arange(len(ends), device=device)
+    return EditPositions(torch.zeros_like(columns), columns, examples, len(ends))

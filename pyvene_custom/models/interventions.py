@@ -111,35 +111,54 @@ class LoreftIntervention(
         self.register_load_state_dict_pre_hook(_load_from_upstream)
 
     def rotation(self) -> Tensor:
-        """R [d,r] float32, with its gradient. It costs a d x d product: take it once a step and
-        hand it to `edit`."""
+        """Return R [d, r] float32, with its gradient.
+
+        It costs a d x d product: take it once a step and hand it to the methods below.
+        """
         with torch.autocast(self.learned_source.weight.device.type, enabled=False):
             return self.rotate_layer.weight
 
-    def change(self, h: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """h [..., d] -> h' - h [..., d] and gate logits [...] (None without a gate), both float32.
-        rotation: R."""
+    def low_rank_update(self, h: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """Return phi(h) = R (W h + b - R^T h), [..., d] float32, for h [..., d].
+
+        It is what a fully open gate adds to h. rotation: R, where it is at hand.
+        """
         rotation = self.rotation() if rotation is None else rotation
         with torch.autocast(h.device.type, enabled=False):
-            x = h.to(rotation.dtype)
-            wanted = self.learned_source(h.to(self.learned_source.weight.dtype))
-            phi = self.dropout((wanted - x @ rotation) @ rotation.T)
-            if self.gate is None:
-                return phi, None
+            target = self.learned_source(h.to(self.learned_source.weight.dtype))
+            return self.dropout((target - h.to(rotation.dtype) @ rotation) @ rotation.T)
+
+    def gated_update(
+        self, h: Tensor, rotation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return g(h) phi(h) [..., d] and the gate logits [...], both float32.
+
+        Without a gate, g = 1 and the logits are None.
+        """
+        update = self.low_rank_update(h, rotation)
+        if self.gate is None:
+            return update, None
+        with torch.autocast(h.device.type, enabled=False):
             logits = self.gate(h)
-            return torch.sigmoid(logits.to(self.gate.dtype)).unsqueeze(-1) * phi, logits
+            return torch.sigmoid(logits.to(self.gate.dtype)).unsqueeze(-1) * update, logits
 
     def edit(self, h: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """h [..., d] -> h' [..., d] in h's dtype, and gate logits [...] float32 (None without a
-        gate). rotation: R."""
-        change, logits = self.change(h, rotation)
-        return (h.to(change.dtype) + change).to(h.dtype), logits
+        """Return h' = h + g(h) phi(h) [..., d] in h's dtype, and the gate logits [...] or None."""
+        update, logits = self.gated_update(h, rotation)
+        return add_update(h, update), logits
 
     def forward(self, base: Tensor, source=None, subspaces=None) -> InterventionOutput:
-        """pyvene's door: base [B, positions, d] -> .output is h', .latent is [gate logits [B,
-        positions]] or None."""
+        """Edit base [B, positions, d]; pyvene calls this.
+
+        .output is h', .latent is [gate logits [B, positions]] or None.
+        """
         edited, logits = self.edit(base)
         return InterventionOutput(output=edited, latent=None if logits is None else [logits])
+
+
+def add_update(h: Tensor, update: Tensor) -> Tensor:
+    """Return h + update in h's dtype; the sum is taken in update's and rounded once."""
+    return (h.to(update.dtype) + update).to(h.dtype)
 
 
 class GatedLoreftIntervention(LoreftIntervention):

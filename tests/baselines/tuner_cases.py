@@ -7,7 +7,8 @@ from torch import nn
 
 from baselines import tuners
 from baselines.train import read
-from grun.adapter.weights import Adapter, AdapterConfig
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine
 from grun.engines.tuner import GrunTuner
 from tests.toy import FORGET, RETAIN

@@ -13,7 +13,9 @@ from lm_eval.models.huggingface import HFLM
 
 from eval.scoring.lm_eval_model import GrunLM
 from eval.scoring.model import EvalModel
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from unlearn.language_model.models import build_tiny, save_model, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder

@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.engines.pyvene import PyveneEngine
 from grun.inference.hooks import AdapterHooks
 from grun.inference.positions import last_tokens
@@ -173,7 +175,9 @@ def test_saved_and_loaded_equals_in_memory(model, tokenizer, tmp_path):
     loaded = Adapter.load(model, tmp_path / "adapter")
     for layer in (1, 3):
         h = torch.randn(5, 32, generator=torch.Generator().manual_seed(layer))
-        for mine, theirs in zip(adapter.edit(layer, h), loaded.edit(layer, h), strict=True):
+        for mine, theirs in zip(
+            adapter.intervention(layer).edit(h), loaded.intervention(layer).edit(h), strict=True
+        ):
             assert torch.equal(mine, theirs)
     assert torch.equal(
         PyveneEngine(model, adapter).forward_answers({"forget": batch})["forget"].logits,

@@ -8,9 +8,11 @@ import torch
 
 from grun import train as grun_train
 from grun.adapter.edit_policy import EditPolicy
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
 from grun.adapter.metric_gate import MetricGate
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
-from grun.engines.cached import SpreadEngine
+from grun.adapter.weights import Adapter
+from grun.engines.cached import CachedEngine
 from grun.engines.hooked import HookedEngine
 from grun.engines.tuner import GrunTuner
 from grun.gate_fitting.fit import name_token, states_of
@@ -21,7 +23,7 @@ from grun.gate_fitting.training import (
     tag_of,
 )
 from grun.inference.hooks import AdapterHooks
-from grun.inference.token_gate_hooks import low_rank_update, spread, tag_starts
+from grun.inference.token_gate_hooks import dilate, find_answer_starts
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.batches import AnswerLogits, forward_answers, pad, pad_left
 from unlearn.language_model.models import build_tiny, train_tokenizer
@@ -53,7 +55,7 @@ def model(prompt_encoder):
     return tiny
 
 
-def door_for(model, prompt_encoder) -> MetricGate:
+def fit_toy_gate(model, prompt_encoder) -> MetricGate:
     """Fires on the name's last token in block 0: centroids are its states in the two prompts, tau
     half the way to any other token."""
     states = states_of(model, 0, [prompt_encoder.prompt_ids(q) for q in QUESTIONS])
@@ -87,10 +89,10 @@ def plus(model, prompt_encoder, at="answer_on", layers=(1, 3), **more) -> Adapte
         gate,
         base={"id": "x", "fingerprint": fingerprint(model)},
         position=at,
-        reach=asdict(choices),
+        edit_policy=asdict(choices),
     )
     adapter = Adapter(model, config, seed=3)
-    adapter.door = door_for(model, prompt_encoder) if choices.fit == "metric" else None
+    adapter.metric_gate = fit_toy_gate(model, prompt_encoder) if choices.fit == "metric" else None
     return adapter.requires_grad_(False)
 
 
@@ -146,10 +148,12 @@ def test_tag_and_where_it_ends(prompt_encoder):
     prefilled = torch.tensor(
         [plain + prompt_encoder.tokenizer(" In Tes", add_special_tokens=False)["input_ids"]]
     )
-    assert tag_starts(prefilled, tag, torch.tensor([prefilled.shape[1] - 1])).tolist() == [
+    assert find_answer_starts(prefilled, tag, torch.tensor([prefilled.shape[1] - 1])).tolist() == [
         len(plain) - 1
     ]
-    assert tag_starts(torch.tensor([[9, 8, 7, 6, 5, 4, 3]]), tag, torch.tensor([5])).tolist() == [5]
+    assert find_answer_starts(
+        torch.tensor([[9, 8, 7, 6, 5, 4, 3]]), tag, torch.tensor([5])
+    ).tolist() == [5]
 
 
 @pytest.mark.parametrize("at", ["last", "answer_on", "fired", "fired_on", "fired+answer_on"])
@@ -186,10 +190,10 @@ def test_a_fired_token_takes_its_neighbours_along(model, prompt_encoder):
     prompt: the name, the two tokens before it and the one behind; nothing of the answer."""
     fired = torch.zeros(2, 9, dtype=torch.bool)
     fired[0, 4] = fired[1, 0] = True
-    assert [row.nonzero().flatten().tolist() for row in spread(fired, 2, 1)] == [
+    assert [row.nonzero().flatten().tolist() for row in dilate(fired, 2, 1)] == [
         [2, 3, 4, 5],
         [0, 1],
-    ] and torch.equal(spread(fired, 0, 0), fired)
+    ] and torch.equal(dilate(fired, 0, 0), fired)
     name = name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
     batch = batch_for(prompt_encoder, [0])
     adapter = plus(model, prompt_encoder, "fired", layers=[1], span=[2, 1])
@@ -219,7 +223,7 @@ def test_edited_tokens(model, prompt_encoder):
         later = list(range(start, len(base))) if "answer_on" in at else []
         moved = first + later
         torch.testing.assert_close(
-            edited[moved], base[moved] + low_rank_update(adapter.edits["1"], base[moved])
+            edited[moved], base[moved] + adapter.intervention(1).low_rank_update(base[moved])
         )
         others = [t for t in range(len(base)) if t not in moved]
         assert torch.equal(edited[others], base[others])
@@ -239,11 +243,11 @@ def knowing_the_answer(model, prompt_encoder, at: str, tail: str) -> Adapter:
             ],
         )
     ]
-    adapter.door = MetricGate(
+    adapter.metric_gate = MetricGate(
         0,
         torch.eye(32),
-        torch.cat([adapter.door.centroids, torch.stack(said)[FIRES]]),
-        float(adapter.door.tau) / 10,
+        torch.cat([adapter.metric_gate.centroids, torch.stack(said)[FIRES]]),
+        float(adapter.metric_gate.tau) / 10,
     )
     return adapter
 
@@ -310,13 +314,13 @@ def test_saved_and_loaded_and_removed(model, prompt_encoder, tmp_path):
     adapter.save(tmp_path / "a")
     loaded = Adapter.load(model, tmp_path / "a")
     assert (
-        loaded.choices == adapter.choices
-        and loaded.door.layer == 0
+        loaded.edit_policy == adapter.edit_policy
+        and loaded.metric_gate.layer == 0
         and loaded.config.position == "fired+answer_on"
     )
     assert all(
         torch.equal(a, b)
-        for a, b in zip(adapter.door.buffers(), loaded.door.buffers(), strict=True)
+        for a, b in zip(adapter.metric_gate.buffers(), loaded.metric_gate.buffers(), strict=True)
     )
     base = generate(model, prompt_encoder, QUESTIONS)
     with AdapterHooks(model, adapter):
@@ -332,7 +336,7 @@ def test_two_requests_fire_apart(model, prompt_encoder):
     one = plus(model, prompt_encoder)
     two = plus(model, prompt_encoder, layers=[2])
     state = states_of(model, 0, [prompt_encoder.prompt_ids(QUESTIONS[1])])[0]
-    two.door = MetricGate(
+    two.metric_gate = MetricGate(
         0, torch.eye(32), state[name_token(prompt_encoder, QUESTIONS[1], "it")][None], 1e-3
     )
     with AdapterHooks(model, one):
@@ -358,7 +362,7 @@ def test_cached_engine_equals_hooks(model, prompt_encoder, how):
     }
     losses = []
     gradients = []
-    for kind in (HookedEngine, SpreadEngine):
+    for kind in (HookedEngine, CachedEngine):
         adapter = plus(model, prompt_encoder, **how).requires_grad_(True)
         tuner = GrunTuner(model, adapter, kind(model, adapter), 10.0)
         said = tuner.forward_answers(batches)
@@ -409,16 +413,16 @@ def test_calibrated_trained_gate(model, prompt_encoder):
     assert len(held) == 40 and not {e.entity for e in held} & {e.entity for e in pairs.retain}
     adapter = Adapter(
         model,
-        AdapterConfig([1, 3], 2, "linear", reach=asdict(choices_of(args, prompt_encoder))),
+        AdapterConfig([1, 3], 2, "linear", edit_policy=asdict(choices_of(args, prompt_encoder))),
         seed=3,
     ).requires_grad_(False)
-    calibrate(adapter, SpreadEngine(model, adapter), prompt_encoder, args, pairs.forget, held)
+    calibrate(adapter, CachedEngine(model, adapter), prompt_encoder, args, pairs.forget, held)
     assert (
-        set(adapter.choices.taus) == {"1", "3"}
-        and adapter.config.reach["taus"] == adapter.choices.taus
+        set(adapter.edit_policy.taus) == {"1", "3"}
+        and adapter.config.edit_policy["taus"] == adapter.edit_policy.taus
     )
-    shut = replace(adapter.choices, taus={"1": 1e9, "3": 1e9})
+    shut = replace(adapter.edit_policy, taus={"1": 1e9, "3": 1e9})
     base = generate(model, prompt_encoder, QUESTIONS)
-    adapter.choices = shut
+    adapter.edit_policy = shut
     with AdapterHooks(model, adapter):
         assert torch.equal(generate(model, prompt_encoder, QUESTIONS), base)

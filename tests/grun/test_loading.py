@@ -15,7 +15,9 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, pipeline
 
 import grun
-from grun.adapter.weights import Adapter, AdapterConfig, distance_to_orthonormal, fingerprint
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter, distance_to_orthonormal
 from grun.inference.hooks import AdapterHooks
 from grun.inference.positions import PromptEndLocator
 from unlearn.language_model.batches import pad_left
@@ -237,7 +239,7 @@ def test_continuous_batching(model, saved, batch, room):
         progress_bar=False,
     )
     assert [one.generated_tokens for one in told.values()] == generate(model, ids, mask).tolist()
-    assert model.grun.ends.unfinished == set()
+    assert model.grun.prompt_ends.packed.unfinished == set()
 
 
 def test_a_prompt_split_before_its_last_token(model):
@@ -253,7 +255,7 @@ def test_a_prompt_split_before_its_last_token(model):
         "write_index": [torch.arange(10, 16)],
         "read_index": [torch.tensor([])],
     }
-    assert ends.find((), first).columns.tolist() == [3] and ends.unfinished == {15}
+    assert ends.find((), first).columns.tolist() == [3] and ends.packed.unfinished == {15}
     later = {
         "position_ids": torch.tensor([[4, 2]]),
         "max_length_q": 1,
@@ -265,7 +267,7 @@ def test_a_prompt_split_before_its_last_token(model):
     }
     with pytest.raises(ValueError, match="max_blocks_per_request=0"):
         ends.find((), later | {"block_table": torch.zeros(1)})
-    assert ends.find((), later).columns.tolist() == [1] and ends.unfinished == set()
+    assert ends.find((), later).columns.tolist() == [1] and ends.packed.unfinished == set()
 
 
 def test_prefixes_shared_between_prompts_are_refused(model):
@@ -354,7 +356,7 @@ def test_several_adapters_as_a_list(model, tmp_path, batch):
     )
     model(ids, attention_mask=mask)
     h, edited = seen
-    wanted = h + sum(adapter.change(3, h)[0] for adapter in adapters)
+    wanted = h + sum(adapter.intervention(3).gated_update(h)[0] for adapter in adapters)
     torch.testing.assert_close(edited, wanted.detach(), rtol=1e-6, atol=1e-6)
     assert model.grun.gates.shape == (2, 1, 8) and model.grun.names == [
         str(tmp_path / "a"),
@@ -399,9 +401,9 @@ def test_training_goes_on_orthonormal(model, saved, batch):
         for name, t in edit.state_dict().items()
     }
     tensors["1.rotate_layer"] *= 1.1
-    assert Adapter.of(model, adapter.config, tensors).layers == LAYERS
+    assert Adapter.from_tensors(model, adapter.config, tensors).layers == LAYERS
     with pytest.raises(ValueError, match="R is not orthonormal"):
-        Adapter.of(model, adapter.config, tensors, trainable=True)
+        Adapter.from_tensors(model, adapter.config, tensors, trainable=True)
 
 
 def test_the_base_is_recognised_in_every_precision(model, tokenizer, tmp_path):
@@ -487,9 +489,9 @@ DAMAGE = {
         edited(lambda stored: stored.update(layers=[1, 4])),
         "4 is outside this model's 0..3",
     ),
-    "odd reach": (
-        edited(lambda stored: stored.update(reach={"colour": 1})),
-        "is damaged: reach.colour",
+    "odd policy": (
+        edited(lambda stored: stored.update(edit_policy={"colour": 1})),
+        "is damaged: edit_policy.colour",
     ),
 }
 

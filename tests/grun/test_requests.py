@@ -10,7 +10,9 @@ import torch
 import grun
 from grun import requests
 from grun.adapter.composition import Combination
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.requests import Requests
 from unlearn.language_model.models import build_tiny, save_model, train_tokenizer
 
@@ -167,7 +169,9 @@ def test_rules_on_a_model(model, adapters, tmp_path, rule):
     model(ids)
     for handle in handles:
         handle.remove()
-    (first, _), (second, _) = (model.grun.adapters[k].change(2, seen[0][:, -1]) for k in (0, 2))
+    (first, _), (second, _) = (
+        model.grun.adapters[k].intervention(2).gated_update(seen[0][:, -1]) for k in (0, 2)
+    )
     gates = model.grun.gates[:, 1]  # layers 1, 2, 3
     wanted = {
         "scaled": 2.4 * (first + second),

@@ -163,7 +163,7 @@ def test_evaluated_before_is_read_and_a_new_adapter_is_not(toy, tmp_path, monkey
 
     def counted(eval_model, examples, args):
         asked.append(
-            tuple(eval_model.adapter_hooks.names[k] for k in eval_model.adapter_hooks.chosen)
+            tuple(eval_model.adapter_hooks.names[k] for k in eval_model.adapter_hooks.active)
         )
         return score(eval_model, examples, args)
 

@@ -17,8 +17,10 @@ from eval.scoring.likelihood import gradient_norms, grouped, read_answers, share
 from eval.scoring.model import EvalModel
 from eval.scoring.scoring import Scorer
 from grun.adapter.edit_policy import EditPolicy
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
 from grun.adapter.metric_gate import MetricGate
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
+from grun.adapter.weights import Adapter
 from grun.gate_fitting.fit import states_of
 from grun.gate_fitting.training import tag_of
 from grun.inference.hooks import AdapterHooks
@@ -89,14 +91,18 @@ def adapter_of(kind: str, model, prompt_encoder) -> Adapter:
             )
         return adapter.requires_grad_(False)
     choices = EditPolicy("token", "metric", kind.split()[1], "calibrated", tag_of(prompt_encoder))
-    config = AdapterConfig([1, 2], 2, "none", base=base, position=choices.at, reach=asdict(choices))
+    config = AdapterConfig(
+        [1, 2], 2, "none", base=base, position=choices.at, edit_policy=asdict(choices)
+    )
     adapter = Adapter(model, config, seed=3)
     states = states_of(model, 0, [prompt_encoder.prompt_ids(e.question) for e in FORGET])
-    adapter.door = MetricGate(0, torch.eye(32), torch.stack([states[0][-9], states[2][-9]]), 0.0)
+    adapter.metric_gate = MetricGate(
+        0, torch.eye(32), torch.stack([states[0][-9], states[2][-9]]), 0.0
+    )
     nearest = sorted(
-        float(adapter.door.distances(h).min()) for h in states
+        float(adapter.metric_gate.distances(h).min()) for h in states
     )  # 0 for two of five prompts, which fire
-    adapter.door.tau.fill_((nearest[1] + nearest[2]) / 2)
+    adapter.metric_gate.tau.fill_((nearest[1] + nearest[2]) / 2)
     return adapter.requires_grad_(False)
 
 

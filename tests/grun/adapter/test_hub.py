@@ -11,7 +11,9 @@ from huggingface_hub.utils import filter_repo_objects
 import grun
 from grun import requests
 from grun.adapter import hub
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.requests import Requests
 from unlearn.language_model.models import build_tiny, train_tokenizer
 

@@ -11,7 +11,9 @@ import torch
 
 import grun
 from grun.adapter import official
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint, read_folder
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig, read_folder
+from grun.adapter.weights import Adapter
 from unlearn.language_model.models import build_tiny, save_model, train_tokenizer
 
 NAMES = {
@@ -108,7 +110,7 @@ def test_a_folder_made_by_hand_gives_the_equations_numbers(model, tmp_path, gate
     h = numbers(7, 5, D)
     for layer, (state, rotation) in layers.items():
         torch.testing.assert_close(
-            model.grun.adapter.edit(layer, h)[0],
+            model.grun.adapter.intervention(layer).edit(h)[0],
             equation(gate, state, rotation, h),
             rtol=1e-5,
             atol=1e-6,
@@ -270,6 +272,6 @@ def test_a_base_of_another_width_is_refused(tmp_path):
 
 
 def test_grun_plus_is_not_exported(tmp_path):
-    config = AdapterConfig([1], reach={"at": "answer_on"})
+    config = AdapterConfig([1], edit_policy={"at": "answer_on"})
     with pytest.raises(ValueError, match="no place for GRUN"):
         official.write(config, {"1.weight": numbers(1, R, D)}, tmp_path / "out")

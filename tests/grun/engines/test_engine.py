@@ -19,7 +19,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from grun.adapter.weights import Adapter, AdapterConfig
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import PyveneEngine
 from grun.engines.tuner import GrunTuner
@@ -178,8 +179,9 @@ def test_a_full_cache_changes_nothing():
             roomy.forward_answers({"r": batch})["r"].logits,
             tight.forward_answers({"r": batch})["r"].logits,
         )
-    assert (roomy.built, tight.built) == (4, 8) and not tight.entries and tight.used == 0
-    assert roomy.used == sum(e.n_bytes for e in roomy.entries.values()) > 0
+    assert (roomy.cache.computed, tight.cache.computed) == (4, 8)
+    assert not tight.cache.entries and tight.cache.used_bytes == 0
+    assert roomy.cache.used_bytes == sum(e.n_bytes for e in roomy.cache.entries.values()) > 0
 
 
 def test_frozen_is_the_base_model():

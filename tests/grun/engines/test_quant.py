@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from grun import train as grun_train
-from grun.adapter.weights import Adapter, AdapterConfig, fingerprint, same_base
+from grun.adapter.fingerprint import fingerprint, same_base
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
 from unlearn.language_model import models
 from unlearn.language_model.models import build_tiny, load_model, save_model, train_tokenizer
 

@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from grun.adapter.metric_gate import MetricGate, fit, threshold, whitener, within_covariance
+from grun.adapter.metric_gate import (
+    MetricGate,
+    fit_metric_gate,
+    threshold,
+    whitener,
+    within_covariance,
+)
 from grun.gate_fitting.fit import Prompts, fit_gate, name_token, scores, states_of
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.models import build_tiny, train_tokenizer
@@ -81,7 +87,7 @@ def test_threshold_is_the_lower_of_two_quantiles():
 def test_fit_takes_the_centroids_of_the_forget_groups_only():
     """Group b's mean is (10, 0): there the logit is -0; at (0, 0), group a's mean, it is minus the
     whitened distance 10 / sd_x."""
-    gate = fit(3, STATES, GROUPS, ["b"])
+    gate = fit_metric_gate(3, STATES, GROUPS, ["b"])
     variance = within_covariance(STATES, GROUPS)[0, 0].item()
     found = gate(torch.tensor([[10.0, 0.0], [0.0, 0.0]]))
     torch.testing.assert_close(

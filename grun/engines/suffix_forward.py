@@ -1,0 +1,188 @@
+"""Forward passes over packed suffixes: only the blocks above one layer run.
+
+The model's own code runs everything but two things (rotary positions, norms, soft caps and output
+head included). The blocks up to `first` hand over the stored hidden states, and the attention of
+the others is this module's `attend`, which every architecture on transformers' attention interface
+calls.
+"""
+
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface
+
+from grun.engines.packed_suffix import PackedSuffixes
+from unlearn.language_model.hidden_states import StopForward
+from unlearn.language_model.models import decoder_layers
+
+NAME = "grun_suffix"
+
+
+class PackedPass:
+    """One pass under way: its layout, and the keys and values that it is to record, if any.
+
+    record: number of blocks whose keys and values are kept, in `recorded`, [2, H_kv, N, d_head]
+    each; the pass ends after the last of them.
+    """
+
+    def __init__(self, packed: PackedSuffixes, record: int = 0):
+        self.packed = packed
+        self.record = record
+        self.recorded: list[Tensor] = []
+
+    def record_block(self, key: Tensor, value: Tensor) -> None:
+        """Keep a block's keys and values, [1, H_kv, N, d_head] each."""
+        self.recorded.append(torch.cat([key, value]))
+        if len(self.recorded) == self.record:
+            raise StopForward
+
+
+_passes: list[PackedPass] = []  # under way; attention functions get no argument of ours
+
+
+def attend(
+    module,
+    query,
+    key,
+    value,
+    attention_mask=None,
+    scaling=None,
+    dropout=0.0,
+    sliding_window=None,
+    softcap=None,
+    **_,
+):
+    """Attention in transformers' signature, within each suffix and to its prefix.
+
+    query [1, H, N, d_head], key, value [1, H_kv, N, d_head] -> ([1, N, H, d_head], None).
+    """
+    current = _passes[-1]
+    packed = current.packed
+    if current.record:
+        current.record_block(key, value)
+    outputs = []
+    layer = module.layer_idx - packed.first - 1
+    parts = zip(packed.groups, packed.pad(query), packed.pad(key), packed.pad(value), strict=True)
+    for group, q, k, v in parts:
+        k, v = group.with_prefix(layer, k, v)
+        mask = group.mask(sliding_window)
+        if softcap is None:
+            is_grouped = q.shape[1] != k.shape[1]
+            outputs.append(
+                scaled_dot_product_attention(
+                    q, k, v, mask, dropout, scale=scaling, enable_gqa=is_grouped
+                )
+            )
+        else:
+            outputs.append(attend_with_softcap(q, k, v, mask, scaling, softcap))
+    return packed.pack(outputs), None
+
+
+def attend_with_softcap(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, softcap: float
+) -> Tensor:
+    """softmax(c tanh(s q k^T / c)) v, [B, H, S, d_head], over the keys that `mask` names."""
+    k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
+    scores = (q @ k.transpose(2, 3)) * scaling
+    scores = (softcap * torch.tanh(scores / softcap)).masked_fill(~mask, float("-inf"))
+    return scores.float().softmax(-1).to(q.dtype) @ v
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, lambda *_, **__: None)  # `attend` makes its own mask
+
+
+@contextmanager
+def _packed_attention(model: nn.Module, current: PackedPass):
+    """Within it, the model's attention is `attend` on this pass."""
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    config._attn_implementation = NAME
+    _passes.append(current)
+    try:
+        yield
+    finally:
+        _passes.pop()
+        config._attn_implementation = before
+
+
+@contextmanager
+def _forward_replaced(block: nn.Module, forward):
+    block.forward = forward
+    try:
+        yield
+    finally:
+        del block.forward
+
+
+def run_suffixes(
+    model: nn.Module, hidden: Tensor, ids: Tensor, current: PackedPass, returns_tuple: bool
+) -> Tensor:
+    """Return the logits [1, N, V] of a causal model over packed suffixes.
+
+    hidden [N, d]: output of block `current.packed.first`; ids [N]: their tokens, which only pass through;
+    returns_tuple: whether the model's blocks do. Hooks on that block, on those above it and on the
+    output head work as in any forward.
+    """
+
+    def build_hand_over(given: Tensor | None):
+        def hand_over(states, *_, **__):
+            out = states if given is None else given
+            return (out,) if returns_tuple else out
+
+        return hand_over
+
+    packed = current.packed
+    with ExitStack() as stack:
+        stack.enter_context(_packed_attention(model, current))
+        for number, block in enumerate(decoder_layers(model)[: packed.first + 1]):
+            given = hidden[None] if number == packed.first else None
+            stack.enter_context(_forward_replaced(block, build_hand_over(given)))
+        return model(
+            input_ids=ids[None], position_ids=packed.positions[None], use_cache=False
+        ).logits
+
+
+def run_below(model: nn.Module, ids: list[list[int]], last: int) -> tuple[Tensor, bool]:
+    """Return the output [N, d] of block `last` on whole texts, packed, and whether a block returns
+    a tuple; nothing after that block runs.
+    """
+    device = next(model.parameters()).device
+    outputs = []
+
+    def stop(_module, _args, output):
+        outputs.append(output)
+        raise StopForward
+
+    packed = PackedSuffixes([len(text) for text in ids], [0] * len(ids), None, -1, device)
+    flat = torch.tensor([i for text in ids for i in text], device=device)
+    handle = decoder_layers(model)[last].register_forward_hook(stop)
+    try:
+        with _packed_attention(model, PackedPass(packed)):
+            model(input_ids=flat[None], position_ids=packed.positions[None], use_cache=False)
+    except StopForward:
+        pass
+    finally:
+        handle.remove()
+    is_tuple = isinstance(outputs[0], tuple)
+    return (outputs[0][0] if is_tuple else outputs[0])[0], is_tuple
+
+
+def run_above(
+    model: nn.Module, hidden: Tensor, ids: list[list[int]], first: int, returns_tuple: bool
+) -> Tensor:
+    """Return keys and values [2, L_above, H_kv, N, d_head] in the blocks above `first`.
+
+    hidden [N, d]: output of that block on texts, packed. Nothing after the last key and value runs.
+    """
+    packed = PackedSuffixes([len(text) for text in ids], [0] * len(ids), None, first, hidden.device)
+    current = PackedPass(packed, record=len(decoder_layers(model)) - first - 1)
+    flat = torch.tensor([i for text in ids for i in text], device=hidden.device)
+    try:
+        run_suffixes(model, hidden, flat, current, returns_tuple)
+    except StopForward:
+        pass
+    return torch.stack(current.recorded, 1)
