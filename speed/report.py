@@ -1,127 +1,96 @@
-"""What every benchmark does with its figures: time paths in turn, name the machine, write JSON and
-Markdown, end with a line of JSON."""
+"""Write a measurement's figures as JSON and Markdown, with the machine they were taken on."""
 
 import json
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import torch
 
+from speed.options import ShapeOptions
 from unlearn.config.run_directory import provenance, write_json, write_text
 
 
-def wait_for(device: torch.device) -> None:
-    """Until all work that was queued on a device is done."""
-    torch.get_device_module(device).synchronize()
-
-
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, its device work included."""
-    wait_for(device)
-    began = time.perf_counter()
-    work()
-    wait_for(device)
-    return time.perf_counter() - began
-
-
-def interleaved(
-    paths: dict[str, Callable[[int], object]], rounds: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Seconds of every path in every round; a round calls each path once with the round's number,
-    and each round starts with the next path.
-
-    What else the machine does then hits all paths alike, as does what one path leaves in the caches
-    for another."""
-    names = list(paths)
-    found = {name: [] for name in paths}
-    for number in range(rounds):
-        turn = number % len(names)
-        for name in [*names[turn:], *names[:turn]]:
-            found[name].append(
-                seconds_of(lambda name=name, number=number: paths[name](number), device)
-            )
-    return found
-
-
-def medians(seconds: dict[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def machine(device: torch.device) -> dict:
+def describe_machine(device: torch.device) -> dict:
     """Processor, cores, threads, memory, load, and the accelerator if there is one."""
     module = torch.get_device_module(device)
+    has_name = hasattr(module, "get_device_name")
     return {
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "python": platform.python_version(),
         "system": platform.platform(),
-        "accelerator": module.get_device_name(device)
-        if hasattr(module, "get_device_name")
-        else None,
+        "accelerator": module.get_device_name(device) if has_name else None,
     }
 
 
-def processor() -> str:
-    """The processor's name, with the vector instructions that matter; Linux says it in
-    /proc/cpuinfo."""
+def processor_name() -> str:
+    """The processor's name with its vector instructions; Linux has the name in /proc/cpuinfo."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def spell(value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+def format_cell(value) -> str:
+    """A number with four significant digits; None is a dash."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def table(columns: list[str], rows: list[list]) -> str:
-    """A Markdown table; None is a dash."""
-    lines = [columns, ["---"] * len(columns), *([spell(value) for value in row] for row in rows)]
+def format_table(columns: list[str], rows: list[list]) -> str:
+    """A Markdown table."""
+    cells = [[format_cell(value) for value in row] for row in rows]
+    lines = [columns, ["---"] * len(columns), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def report(
     name: str,
-    args,
-    device: torch.device,
+    options: ShapeOptions,
     figures: dict,
     tables: dict[str, str],
     details: dict | None = None,
 ) -> None:
-    """Write <runs>/benchmarks/<name>.json and .md; print the tables, and `figures` as the last
-    line.
+    """Write <runs>/speed/<name>.json and .md; print the tables and, as the last line, `figures`.
 
-    figures: flat, what the line says; tables: heading -> Markdown; details: more for the JSON file
-    (every single timing, say)."""
-    folder = Path(args.runs) / "benchmarks"
+    figures: a flat dict. tables: heading -> Markdown. details: more for the JSON file, such as
+    every single timing.
+    """
+    folder = Path(options.runs) / "speed"
     state = provenance()
-    here = machine(device)
-    figures = {"benchmark": name} | {
+    machine = describe_machine(options.torch_device)
+    rounded = {
         key: float(f"{value:.4g}") if isinstance(value, float) else value
         for key, value in figures.items()
     }
-    full = (
-        {"figures": figures, "flags": asdict(args), "machine": here}
-        | state
-        | {"details": details or {}}
+    figures = {"measurement": name} | rounded
+    content = {"figures": figures, "flags": asdict(options), "machine": machine}
+    write_json(folder / f"{name}.json", content | state | {"details": details or {}})
+    where = (
+        f"{machine['accelerator'] or machine['processor']}, {machine['cores']} cores, "
+        f"{machine['threads']} threads, load average {machine['load_average'][0]}"
     )
-    write_json(folder / f"{name}.json", full)
-    flags = "  ".join(f"{key}={value}" for key, value in asdict(args).items()).replace("|", "/")
-    versions = ", ".join(f"{key} {value}" for key, value in state["versions"].items() if value)
-    where = f"{here['accelerator'] or here['processor']}, {here['cores']} cores, {here['threads']} threads, load average {here['load_average'][0]}"
     sections = "\n".join(f"## {heading}\n\n{body}" for heading, body in tables.items())
-    about = f"{where}  \n{versions}  \ngit {state['git']}{' with local changes' if state['dirty'] else ''}  \n`python -m benchmarks.{name}` with {flags}"
+    about = "  \n".join([where, *describe_code(name, options, state)])
     write_text(folder / f"{name}.md", f"# {name}\n\n{about}\n\n{sections}")
-    print(
-        f"{where}\n\n{sections}\nwritten: {folder}/{name}.json and .md\n{json.dumps(figures)}",
-        flush=True,
-    )
+    print(f"{where}\n\n{sections}\nwritten: {folder}/{name}.json and .md")
+    print(json.dumps(figures), flush=True)
+
+
+def describe_code(name: str, options: ShapeOptions, state: dict) -> list[str]:
+    """Lines with library versions, git state, and the command with all its flags."""
+    flags = "  ".join(f"{key}={value}" for key, value in asdict(options).items())
+    versions = ", ".join(f"{key} {value}" for key, value in state["versions"].items() if value)
+    return [
+        versions,
+        f"git {state['git']}{' with local changes' if state['dirty'] else ''}",
+        f"`python -m speed.{name}` with {flags.replace('|', '/')}",
+    ]

@@ -1,12 +1,15 @@
-"""One RMU update over the two-model loop it replaces: a frozen copy of the whole model beside the
-trained one, every pass to the logits.
+"""One RMU update over the two-model loop that it replaces.
 
     OMP_NUM_THREADS=2 python -m speed.rmu_step
     python -m speed.rmu_step --layer_id 3 --rounds 9
 
-ratio: the loop's time over ours, medians of interleaved rounds on the same texts; loss_difference:
-the largest relative one between the two. weights_kept: numbers that are kept besides the model, of
-which the loop keeps a second model's worth."""
+The loop keeps a frozen copy of the whole model beside the trained one and runs every pass to the
+logits, as upstream (centerforaisafety/wmdp, rmu/unlearn.py).
+
+ratio              the loop's time over ours, medians of interleaved rounds on the same texts
+loss_difference    the largest relative one between the two
+weights_kept_*     numbers held in memory besides the model
+"""
 
 import random
 from copy import deepcopy
@@ -18,143 +21,135 @@ from torch import Tensor, nn
 from rmu.data import TextPair
 from rmu.losses import RmuConfig, RmuLoss
 from rmu.parameters import FrozenWeights, choose_layers, unfreeze
-from speed.report import interleaved, medians, report, table
-from speed.workload import BOS, FIRST, ShapeFlags, model_of
-from unlearn.config.flags import flag, parse, run_command
+from speed.options import FIRST_TOKEN, ShapeOptions, parse_options
+from speed.report import format_table, report
+from speed.timing import medians, time_interleaved
+from speed.workload import BOS, build_model
+from unlearn.config.flags import flag, run_command
 from unlearn.language_model.hidden_states import padded, seen_at
 from unlearn.training.steering import control_vectors, squared_error
 
 ALPHA = 100.0
-COEFFICIENT = 20.0
+STEERING = 20.0
 LR = 5e-5
 
 
 @dataclass
-class RmuStepFlags(ShapeFlags):
-    """What this benchmark can be told."""
+class RmuStepOptions(ShapeOptions):
+    """The model, the texts, and the number of rounds."""
 
-    layer_id: int = flag(7, "the steered block")
-    batch: int = flag(4, "texts to forget in an update; as many to keep")
+    layer_id: int = flag(7, "the steered layer")
+    batch: int = flag(4, "texts to forget in an update; as many to retain")
     tokens: int = flag(256, "tokens of the longest text; the shortest has half")
     rounds: int = flag(5, "rounds, each taking both paths once")
 
 
-def optimizer_of(parameters) -> torch.optim.Optimizer:
+def unfreeze_down_proj(options: RmuStepOptions, model: nn.Module) -> dict[str, nn.Parameter]:
+    """Let the matrices that RMU trains by default require gradients."""
+    return unfreeze(model, choose_layers(model, options.layer_id, None), ["mlp.down_proj"])
+
+
+def build_optimizer(parameters) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=LR, weight_decay=0.0, eps=1e-6)
 
 
-class Ours:
-    """`rmu.losses.RmuLoss`: one model, the originals of three matrices, passes that end at the steered
-    block."""
-
-    def __init__(self, args: RmuStepFlags, model: nn.Module):
-        trained = unfreeze(model, choose_layers(model, args.layer_id, None), ["mlp.down_proj"])
-        originals = FrozenWeights(trained)
-        self.kept = sum(p.numel() for p in originals.values.values())
-        rule = RmuConfig(args.layer_id, [ALPHA], [COEFFICIENT])
-        self.losses = RmuLoss(
-            model, originals, control_vectors(args.hidden, 1, args.seed), rule, 0, BOS
-        )
-        self.optimizer = optimizer_of(trained.values())
-
-    def step(self, items: list[TextPair]) -> float:
-        loss = self.losses(items, items, 0)["loss"]
-        return update(loss, self.optimizer)
-
-
-class TwoModels:
-    """The trained model and a frozen copy, both run to their logits."""
-
-    def __init__(self, args: RmuStepFlags, model: nn.Module):
-        self.frozen = deepcopy(model).requires_grad_(False)
-        self.model = model
-        self.layer = args.layer_id
-        self.kept = sum(p.numel() for p in model.parameters())
-        self.goal = COEFFICIENT * control_vectors(args.hidden, 1, args.seed)[0].to(args.where)
-        self.optimizer = optimizer_of(
-            unfreeze(model, choose_layers(model, args.layer_id, None), ["mlp.down_proj"]).values()
-        )
-
-    def states(self, model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-        with seen_at(model, self.layer) as seen:
-            model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
-        return seen[0]
-
-    def step(self, items: list[TextPair]) -> float:
-        (forget, forget_mask), (retain, retain_mask) = (
-            padded([list(getattr(i, side)) for i in items], 0, self.goal.device)
-            for side in ("forget", "retain")
-        )
-        moved = squared_error(
-            self.states(self.model, forget, forget_mask), self.goal, forget_mask
-        ).mean()
-        with torch.no_grad():
-            frozen = self.states(self.frozen, retain, retain_mask)
-        return update(
-            moved
-            + ALPHA
-            * squared_error(
-                self.states(self.model, retain, retain_mask), frozen, retain_mask
-            ).mean(),
-            self.optimizer,
-        )
-
-
 def update(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
+    """Backward and one step; returns the loss."""
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
     return float(loss.detach())
 
 
-def texts(args: RmuStepFlags, number: int) -> list[TextPair]:
-    """One batch of drawn texts, of --tokens down to half as many."""
-    rng = random.Random(f"{args.seed} {number}")
+class OneModel:
+    """`rmu.losses.RmuLoss`: the originals of three matrices; passes end at the steered layer."""
 
-    def text() -> tuple[int, ...]:
-        return (
-            BOS,
-            *(
-                rng.randrange(FIRST, args.vocabulary)
-                for _ in range(rng.randint(args.tokens // 2, args.tokens) - 1)
-            ),
+    def __init__(self, options: RmuStepOptions, model: nn.Module):
+        trained = unfreeze_down_proj(options, model)
+        frozen_weights = FrozenWeights(trained)
+        self.weights_kept = sum(p.numel() for p in frozen_weights.values.values())
+        config = RmuConfig(options.layer_id, [ALPHA], [STEERING])
+        vectors = control_vectors(options.hidden, 1, options.seed)
+        self.loss = RmuLoss(model, frozen_weights, vectors, config, 0, BOS)
+        self.optimizer = build_optimizer(trained.values())
+
+    def step(self, pairs: list[TextPair]) -> float:
+        return update(self.loss(pairs, pairs, 0)["loss"], self.optimizer)
+
+
+class TwoModels:
+    """The trained model and a frozen copy, both run to their logits."""
+
+    def __init__(self, options: RmuStepOptions, model: nn.Module):
+        self.frozen = deepcopy(model).requires_grad_(False)
+        self.model = model
+        self.layer = options.layer_id
+        self.weights_kept = sum(p.numel() for p in model.parameters())
+        vector = control_vectors(options.hidden, 1, options.seed)[0]
+        self.target = STEERING * vector.to(options.torch_device)
+        self.optimizer = build_optimizer(unfreeze_down_proj(options, model).values())
+
+    def hidden_states(self, model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, d]: the output of the steered layer, from a pass through the whole model."""
+        with seen_at(model, self.layer) as outputs:
+            model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+        return outputs[0]
+
+    def step(self, pairs: list[TextPair]) -> float:
+        (forget, forget_mask), (retain, retain_mask) = (
+            padded([list(getattr(pair, side)) for pair in pairs], 0, self.target.device)
+            for side in ("forget", "retain")
         )
+        h_forget = self.hidden_states(self.model, forget, forget_mask)
+        forget_loss = squared_error(h_forget, self.target, forget_mask).mean()
+        with torch.no_grad():
+            frozen = self.hidden_states(self.frozen, retain, retain_mask)
+        h_retain = self.hidden_states(self.model, retain, retain_mask)
+        retain_loss = ALPHA * squared_error(h_retain, frozen, retain_mask).mean()
+        return update(forget_loss + retain_loss, self.optimizer)
 
-    return [TextPair(0, text(), text()) for _ in range(args.batch)]
+
+def draw_pairs(options: RmuStepOptions, number: int) -> list[TextPair]:
+    """One batch of drawn texts, of --tokens down to half as many."""
+    rng = random.Random(f"{options.seed} {number}")
+
+    def draw_text() -> tuple[int, ...]:
+        length = rng.randint(options.tokens // 2, options.tokens)
+        return (BOS, *(rng.randrange(FIRST_TOKEN, options.vocabulary) for _ in range(length - 1)))
+
+    return [TextPair(0, draw_text(), draw_text()) for _ in range(options.batch)]
 
 
 def main(argv: list[str] | None) -> None:
-    args, _, _ = parse(RmuStepFlags, argv, lambda _: {}, __doc__)
-    paths = {"ours": Ours(args, model_of(args)), "two models": TwoModels(args, model_of(args))}
-    batches = [texts(args, number) for number in range(args.rounds)]
+    options = parse_options(RmuStepOptions, argv, __doc__)
+    paths = {
+        "ours": OneModel(options, build_model(options)),
+        "two models": TwoModels(options, build_model(options)),
+    }
+    batches = [draw_pairs(options, number) for number in range(options.rounds)]
     losses = {name: [] for name in paths}
 
-    def step_of(name):
+    def take_step(name: str):
         return lambda number: losses[name].append(paths[name].step(batches[number]))
 
-    seconds = interleaved({name: step_of(name) for name in paths}, args.rounds, args.where)
-    middle = medians(seconds)
-    apart = max(abs(a - b) / abs(b) for a, b in zip(*losses.values(), strict=True))
+    steps = {name: take_step(name) for name in paths}
+    seconds = time_interleaved(steps, options.rounds, options.torch_device)
+    median = medians(seconds)
     figures = {
-        "ratio": middle["two models"] / middle["ours"],
-        "seconds": middle["ours"],
-        "two_models_seconds": middle["two models"],
+        "ratio": median["two models"] / median["ours"],
+        "seconds": median["ours"],
+        "two_models_seconds": median["two models"],
+        "weights_kept_ours": paths["ours"].weights_kept,
+        "weights_kept_two_models": paths["two models"].weights_kept,
+        "loss_difference": max(abs(a - b) / abs(b) for a, b in zip(*losses.values(), strict=True)),
+        "rounds": options.rounds,
     }
-    figures |= {
-        f"weights_kept_{name.replace(' ', '_')}": path.kept for name, path in paths.items()
-    } | {"loss_difference": apart, "rounds": args.rounds}
     rows = [
-        [name, middle[name], min(seconds[name]), max(seconds[name]), paths[name].kept]
-        for name in paths
+        [name, median[name], min(seconds[name]), max(seconds[name]), path.weights_kept]
+        for name, path in paths.items()
     ]
-    report(
-        "rmu_step",
-        args,
-        args.where,
-        figures,
-        {"Seconds an update": table(["path", "median", "least", "most", "weights kept"], rows)},
-        {"seconds": seconds},
-    )
+    table = format_table(["path", "median", "least", "most", "weights kept"], rows)
+    report("rmu_step", options, figures, {"Seconds an update": table}, {"seconds": seconds})
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
-"""A GD step with pyreft as it comes from PyPI: LoReFT without a gate at the last prompt token,
-forget and retain batch in a pass each.
+"""A GD step with pyreft as it comes from PyPI, for speed.train_step.
 
-pyreft pins other versions of its dependencies than this repository, so it is none of them: `pip
-install --no-deps --target DIR pyreft` and PYTHONPATH=DIR bring it in; without it the benchmark says
-so and goes on."""
+It is LoReFT without a gate at the last prompt token; forget and retain batch take a pass each.
+pyreft pins other versions of its dependencies than this repository, so it is not required here:
+`pip install --no-deps --target DIR pyreft` and PYTHONPATH=DIR install it beside them.
+"""
 
 from importlib import import_module
 from importlib.metadata import version
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from speed.workload import ShapeFlags, recipe_of
+from speed.options import ShapeOptions
+from speed.steppers import parse_paper_flags
 from unlearn.language_model.batches import pad
 from unlearn.training.sampler import UnlearningExample
 
 
-def installed() -> str | None:
-    """The version of pyreft that can be imported here, or None."""
+def find_pyreft() -> str | None:
+    """The version of pyreft that can be imported, or None."""
     try:
         import_module("pyreft")
         return version("pyreft")
@@ -26,52 +27,52 @@ def installed() -> str | None:
 
 
 class PyreftStepper:
-    """loss = -CE(forget) + w_r CE(retain), with the labels and logits that pyreft's trainer
-    computes."""
+    """loss = -CE(forget) + w_r CE(retain), on the labels and logits of pyreft's trainer."""
 
-    def __init__(self, args: ShapeFlags, model: nn.Module, prompt_encoder):
+    def __init__(self, options: ShapeOptions, model: nn.Module, prompt_encoder):
         pyreft = import_module("pyreft")
-        recipe = recipe_of(args, "gd")
+        flags = parse_paper_flags(options, "gd")
 
-        def place(layer: int) -> dict:
+        def build_representation(layer: int) -> dict:
             edit = pyreft.LoreftIntervention(
-                embed_dim=args.hidden, low_rank_dimension=args.rank, dtype=torch.float32
+                embed_dim=options.hidden, low_rank_dimension=options.rank, dtype=torch.float32
             )
             return {
                 "layer": layer,
                 "component": "block_output",
-                "low_rank_dimension": args.rank,
+                "low_rank_dimension": options.rank,
                 "intervention": edit,
             }
 
-        config = pyreft.ReftConfig(representations=[place(layer) for layer in args.layers])
-        self.model = pyreft.get_reft_model(model, config)
+        layers = [build_representation(layer) for layer in options.layers]
+        self.model = pyreft.get_reft_model(model, pyreft.ReftConfig(representations=layers))
         self.prompt_encoder = prompt_encoder
-        self.retain_weight = recipe.retain_weight
+        self.retain_weight = flags.retain_weight
         self.device = next(model.parameters()).device
-        self.layers = len(args.layers)
-        self.clip = recipe.max_grad_norm
+        self.layer_count = len(options.layers)
+        self.max_grad_norm = flags.max_grad_norm
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.trained, lr=recipe.lr, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(self.trained, lr=flags.lr, weight_decay=0.0)
 
-    def loss(self, examples: list):
-        batch = pad(
-            [self.prompt_encoder.encode(e.question, e.answer) for e in examples], 0, self.device
-        )
+    def cross_entropy(self, examples: list) -> Tensor:
+        """pyreft's loss on the answers of some examples."""
+        encoded = [self.prompt_encoder.encode(e.question, e.answer) for e in examples]
+        batch = pad(encoded, 0, self.device)
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.example_index, batch.token_index] = batch.labels
-        places = [[[position] for position in (batch.prompt_lengths - 1).tolist()]] * self.layers
+        last_prompt_tokens = [[[position] for position in (batch.prompt_lengths - 1).tolist()]]
+        locations = {"sources->base": (None, last_prompt_tokens * self.layer_count)}
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        return self.model(inputs, unit_locations={"sources->base": (None, places)}, labels=labels)[
-            1
-        ].loss
+        _, output = self.model(inputs, unit_locations=locations, labels=labels)
+        return output.loss
 
     def step(self, items: list[UnlearningExample], number: int) -> float:
-        loss = -self.loss([item.forget for item in items]) + self.retain_weight * self.loss(
-            [item.retain for item in items]
-        )
+        """Loss, backward, clip and update; returns the loss."""
+        forget = self.cross_entropy([item.forget for item in items])
+        retain = self.cross_entropy([item.retain for item in items])
+        loss = self.retain_weight * retain - forget
         loss.backward()
-        nn.utils.clip_grad_norm_(self.trained, self.clip)
+        nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return float(loss.detach())
