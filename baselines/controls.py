@@ -35,7 +35,8 @@ from unlearn.benchmarks.examples import Example
 from unlearn.config.flags import flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
-from unlearn.language_model.models import check_layers, decoder_layers, load_model
+from unlearn.language_model.architecture import check_layers, find_decoder_layers
+from unlearn.language_model.loading import load_model
 from unlearn.synthetic.names import PARTICLES
 from unlearn.training.loss import TargetFlags, open_benchmark_of
 from unlearn.training.targets import load_prompt_encoder, resolve_target
@@ -88,7 +89,7 @@ def fit_probe(
     it)."""
     model = load_model(target, args.device, args.dtype, args.attn)
     prompt_encoder = load_prompt_encoder(args, target)
-    depth = len(decoder_layers(model))
+    depth = len(find_decoder_layers(model))
     (layer,) = check_layers([depth // 2 if args.layer is None else args.layer], depth)
 
     def states(examples: list[Example]) -> np.ndarray:

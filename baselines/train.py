@@ -17,7 +17,8 @@ from baselines.tuners import FullTuner, LoraTuner
 from unlearn.config.flags import flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of, replace_directory
-from unlearn.language_model.models import load_model, mixed_precision, save_model
+from unlearn.language_model.devices import choose_mixed_precision
+from unlearn.language_model.loading import load_model, save_model
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.loop import train
@@ -135,7 +136,9 @@ def baseline(args: BaselineFlags, origins: dict, plain: BaselineFlags) -> Path:
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)
     pairs = with_alternates(args, pairs, tuner.model, prompt_encoder, target, run.path.parent)
-    plan = replace(build_train_config(args, pairs), mixed_precision=mixed_precision(tuner.device))
+    plan = replace(
+        build_train_config(args, pairs), mixed_precision=choose_mixed_precision(tuner.device)
+    )
     losses = UnlearningLoss(
         args, tuner, prompt_encoder, dual_start=round(args.dual_warmup * pairs.steps_per_epoch)
     )

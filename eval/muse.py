@@ -31,7 +31,7 @@ from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_co
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, read_json, write_json
 from unlearn.language_model.batches import pad
-from unlearn.language_model.prompts import Encoded, PromptEncoder, common_prefix
+from unlearn.language_model.prompts import Encoded, PromptEncoder, count_common_prefix
 from unlearn.training.loss import open_benchmark_of
 
 FOLDER = "muse"  # <run>/eval/muse: the sets are the same for every forget split
@@ -162,7 +162,7 @@ def whole(prompt_encoder: PromptEncoder, text: str) -> Encoded:
     gated model's edit (module docstring)."""
     ids = prompt_encoder.tokenizer(text)["input_ids"]
     first = prompt_encoder.tokenizer(split_prompt(split_into_chunks(text)[0])[0])["input_ids"]
-    return Encoded(ids, max(1, common_prefix(first, ids)), 1)
+    return Encoded(ids, max(1, count_common_prefix(first, ids)), 1)
 
 
 def evaluate(

@@ -35,7 +35,8 @@ from eval.scoring.multiple_choice import (
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, named_runs, read_json, write_json
-from unlearn.language_model.models import load_model, trained_from_scratch
+from unlearn.language_model.loading import load_model
+from unlearn.language_model.models import trained_from_scratch
 from unlearn.training.loss import open_benchmark_of
 
 

@@ -37,7 +37,7 @@ from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from unlearn.config.flags import Parser, run_command
 from unlearn.config.run_directory import read_json, replace_directory, write_json
-from unlearn.language_model.models import load_model
+from unlearn.language_model.loading import load_model
 
 FORMAT = 1
 INDEX = "requests.json"

@@ -38,8 +38,9 @@ from unlearn.benchmarks.wmdp import name_forget_split
 from unlearn.config.flags import flag, identity, parse, run_command, show, with_spaces
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
+from unlearn.language_model.architecture import find_decoder_layers
 from unlearn.language_model.batches import Batch, pad
-from unlearn.language_model.models import decoder_layers, load_model
+from unlearn.language_model.loading import load_model
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.loop import train
@@ -247,7 +248,7 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
     model = load_model(target, args.device, args.dtype, args.attn, args.quant)
     prompt_encoder = load_prompt_encoder(args, target)
     pairs = corpus_pairs(args, prompt_encoder.tokenizer) if on_corpora else pairs
-    layers = args.layers or default_layers(len(decoder_layers(model)))
+    layers = args.layers or default_layers(len(find_decoder_layers(model)))
     choices = choices_of(args, prompt_encoder)
     adapter = Adapter(
         model,
@@ -292,7 +293,7 @@ def grun(args: GrunFlags, origins: dict, plain: GrunFlags) -> Path:
         losses = CorpusLosses(
             args,
             tuner,
-            args.measured(layers, len(decoder_layers(model))),
+            args.measured(layers, len(find_decoder_layers(model))),
             prompt_encoder.tokenizer.pad_token_id,
             warmup,
         )

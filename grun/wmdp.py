@@ -23,8 +23,8 @@ from torch import Tensor
 from grun.engines.tuner import GrunTuner
 from unlearn.benchmarks.wmdp import CORPUS_LINES
 from unlearn.config.flags import flag
+from unlearn.language_model.architecture import get_hidden_size
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
-from unlearn.language_model.models import hidden_size
 from unlearn.language_model.prompts import Encoded
 from unlearn.training.loss import open_benchmark_of
 from unlearn.training.objectives import npo, retain_kl, retain_nll
@@ -143,9 +143,9 @@ class CorpusLosses:
         self.warmup = warmup
         self.steers = args.objective.startswith("rmu")
         self.retain = args.retain_loss
-        self.goal = args.steering_coeff * control_vectors(hidden_size(tuner.model), 1, args.seed)[
-            0
-        ].to(tuner.device)
+        self.goal = args.steering_coeff * control_vectors(
+            get_hidden_size(tuner.model), 1, args.seed
+        )[0].to(tuner.device)
 
     def __call__(
         self, part: list[UnlearningExample], whole: list[UnlearningExample], step: int
@@ -196,7 +196,9 @@ class CorpusLosses:
                 batch.example_index[1:] == batch.example_index[:-1],
             ]
         ) | bool(edited)
-        count = sum(len(e.ids) - e.prompt + edited for e in (getattr(item, name) for item in whole))
+        count = sum(
+            len(e.ids) - e.prompt_length + edited for e in (getattr(item, name) for item in whole)
+        )
         return ((h.float() - target.float()).pow(2).mean(-1) * counted).sum() / count
 
     def retain_term(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearn.language_model.hidden_states import padded
+from unlearn.language_model.hidden_states import right_pad
 
 TokenIds = tuple[int, ...]
 
@@ -63,7 +63,7 @@ class PaddedTexts:
 
         skip_bos: the id of a first token to leave out of the norms, unless it is the only token.
         """
-        ids, mask = padded([list(text) for text in texts], pad_id, device, width)
+        ids, mask = right_pad([list(text) for text in texts], pad_id, device, width)
         norm_mask = mask.clone()
         if skip_bos is not None:
             norm_mask[:, 0] &= (ids[:, 0] != skip_bos) | (mask.sum(1) == 1)

@@ -27,7 +27,7 @@ from torch.nn.functional import cosine_similarity
 
 from rmu.data import PaddedTexts, TextPair
 from rmu.parameters import FrozenWeights
-from unlearn.language_model.hidden_states import states
+from unlearn.language_model.hidden_states import compute_states
 from unlearn.training.steering import per_sample, squared_error
 
 ADAPTIVE = ("none", "first_batch", "first_batch_updated", "per_sample", "per_token")
@@ -127,7 +127,7 @@ class RmuLoss:
 
     def hidden_states(self, texts: PaddedTexts) -> Tensor:
         """H [B, T, d] of the model under training."""
-        return states(self.model, self.config.layer, texts.ids, texts.mask)
+        return compute_states(self.model, self.config.layer, texts.ids, texts.mask)
 
     def frozen_states(self, texts: PaddedTexts) -> Tensor:
         """H [B, T, d] of the original model, without gradients."""

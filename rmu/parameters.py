@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from unlearn.language_model.models import check_layers, decoder_layers
+from unlearn.language_model.architecture import check_layers, find_decoder_layers
 
 # Upstream's --param_ids (wmdp, rmu/unlearn.py) count the parameters of a Llama layer. With biases
 # between them, as in Qwen, the numbers would name other parameters there.
@@ -38,7 +38,7 @@ def choose_layers(model: nn.Module, layer_id: int, layer_ids: list[int] | None) 
 
     Raises `ValueError` where one lies above the steered layer, whose output it cannot change.
     """
-    depth = len(decoder_layers(model))
+    depth = len(find_decoder_layers(model))
     check_layers([layer_id], depth)
     if layer_ids is None and layer_id < 2:
         raise ValueError(
@@ -68,7 +68,7 @@ def unfreeze(model: nn.Module, layers: list[int], names: list[str]) -> dict[str,
 
 def find_weights(model: nn.Module, layer: int, names: list[str]) -> list[nn.Parameter]:
     """The weights of one layer whose names end in one of `names`."""
-    parameters = dict(decoder_layers(model)[layer].named_parameters())
+    parameters = dict(find_decoder_layers(model)[layer].named_parameters())
     weights = []
     for name in names:
         ending = f".{name.removesuffix('.weight')}.weight"

@@ -22,7 +22,9 @@ from unlearn.benchmarks.wmdp import CORPUS_LINES, name_forget_split
 from unlearn.config.flags import flag, parse, run_command, show, with_spaces
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
-from unlearn.language_model.models import hidden_size, load_model, mixed_precision, save_model
+from unlearn.language_model.architecture import get_hidden_size
+from unlearn.language_model.devices import choose_mixed_precision
+from unlearn.language_model.loading import load_model, save_model
 from unlearn.processes import is_main
 from unlearn.training.loop import TrainConfig, train
 from unlearn.training.loss import TargetFlags, open_benchmark_of
@@ -212,7 +214,7 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
     dtype = model.dtype
     layers = choose_layers(model, args.layer_id, args.layer_ids)
     trained = unfreeze(model, layers, args.params)
-    for p in trained.values() if mixed_precision(model.device) != "no" else ():
+    for p in trained.values() if choose_mixed_precision(model.device) != "no" else ():
         p.data = p.data.float()  # small updates of bfloat16 numbers would round to nothing
     originals = FrozenWeights(trained)
     run.begin(config | {"target": target, "layers": layers}, args.overwrite)
@@ -223,7 +225,7 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
             f"stops after {steps} of {args.max_num_batches} updates: the shortest corpus has no more batches of {args.batch_size} texts",
             flush=True,
         )
-    controls = control_vectors(hidden_size(model), len(args.forget_corpora), args.seed)
+    controls = control_vectors(get_hidden_size(model), len(args.forget_corpora), args.seed)
     alpha = args.of_each("alpha")
     steering = args.of_each("steering_coeffs")
     rule = RmuConfig(
@@ -254,7 +256,7 @@ def rmu(args: RmuFlags, origins: dict, plain: RmuFlags) -> Path:
         checkpoint_every=args.checkpoint_every,
         save_steps=args.save_steps,
         seed=args.seed,
-        mixed_precision=mixed_precision(model.device),
+        mixed_precision=choose_mixed_precision(model.device),
     )
 
     def save(directory: Path, state_dict: dict | None = None) -> None:

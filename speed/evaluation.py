@@ -28,7 +28,7 @@ from speed.workload import build_model
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.flags import flag, run_command
-from unlearn.language_model.models import train_tokenizer
+from unlearn.language_model.from_scratch import train_tokenizer
 from unlearn.language_model.prompts import Encoded, PromptEncoder
 
 PARTS = ("likelihood", "generation")
@@ -56,11 +56,13 @@ def list_answers(e: Example) -> list[str]:
 def sequence_nll(eval_model: EvalModel, encoded: Encoded) -> float:
     """-log p of one answer in nats, from logits at every position of one forward."""
     ids = torch.tensor([encoded.ids], device=eval_model.device)
-    last_prompt_token = torch.tensor([encoded.prompt - 1], device=eval_model.device)
+    last_prompt_token = torch.tensor([encoded.prompt_length - 1], device=eval_model.device)
     with eval_model.adapter_hooks.at(last_prompt_token):
         output = eval_model.model(input_ids=ids, attention_mask=torch.ones_like(ids))
     log_p = output.logits[0].float().log_softmax(-1)
-    answer_log_p = log_p[encoded.prompt - 1 : -1].gather(1, ids[0, encoded.prompt :, None])
+    answer_log_p = log_p[encoded.prompt_length - 1 : -1].gather(
+        1, ids[0, encoded.prompt_length :, None]
+    )
     return -float(answer_log_p.sum())
 
 

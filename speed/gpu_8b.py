@@ -26,7 +26,8 @@ from speed.steppers import Stepper
 from speed.timing import time_call
 from speed.workload import build_model, build_sampler, load_data
 from unlearn.config.flags import flag, run_command
-from unlearn.language_model.models import decoder_layers, free_memory, resolve_dtype
+from unlearn.language_model.architecture import find_decoder_layers
+from unlearn.language_model.devices import measure_free_memory, resolve_dtype
 from unlearn.language_model.prompts import Encoded
 from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 
@@ -61,7 +62,7 @@ def check_memory(options: Llama8bOptions) -> None:
     weights = options.depth * layer + 2 * options.vocabulary * options.hidden
     dtype = resolve_dtype(options.dtype, options.torch_device)
     needed = 1.5 * weights * dtype.itemsize
-    free = free_memory(options.torch_device)
+    free = measure_free_memory(options.torch_device)
     if needed > free:
         raise ValueError(
             f"this shape needs {needed / GIB:.1f} GiB for its weights and a cache, "
@@ -88,8 +89,8 @@ def encode_items(items: list[UnlearningExample], prompt_encoder) -> list[Encoded
 
 def count_step_flops(model: nn.Module, first_layer: int, encoded: list[Encoded]) -> float:
     """FLOPs of one step on these examples (module docstring)."""
-    suffix_tokens = sum(len(e.ids) - e.prompt for e in encoded)
-    layers = sum(count_weights(layer) for layer in decoder_layers(model)[first_layer + 1 :])
+    suffix_tokens = sum(len(e.ids) - e.prompt_length for e in encoded)
+    layers = sum(count_weights(layer) for layer in find_decoder_layers(model)[first_layer + 1 :])
     return 4.0 * suffix_tokens * (layers + count_weights(model.get_output_embeddings()))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from unlearn.config.flags import flag, parse
-from unlearn.language_model.models import resolve_device
+from unlearn.language_model.devices import resolve_device
 
 FIRST_TOKEN = 3  # of the drawn texts; pad, BOS and EOS come before it
 

@@ -26,7 +26,7 @@ from speed.report import format_table, report
 from speed.timing import medians, time_interleaved
 from speed.workload import BOS, build_model
 from unlearn.config.flags import flag, run_command
-from unlearn.language_model.hidden_states import padded, seen_at
+from unlearn.language_model.hidden_states import observe_layer, right_pad
 from unlearn.training.steering import control_vectors, squared_error
 
 ALPHA = 100.0
@@ -91,13 +91,13 @@ class TwoModels:
 
     def hidden_states(self, model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, T, d]: the output of the steered layer, from a pass through the whole model."""
-        with seen_at(model, self.layer) as outputs:
+        with observe_layer(model, self.layer) as outputs:
             model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         return outputs[0]
 
     def step(self, pairs: list[TextPair]) -> float:
         (forget, forget_mask), (retain, retain_mask) = (
-            padded([list(getattr(pair, side)) for pair in pairs], 0, self.target.device)
+            right_pad([list(getattr(pair, side)) for pair in pairs], 0, self.target.device)
             for side in ("forget", "retain")
         )
         h_forget = self.hidden_states(self.model, forget, forget_mask)

@@ -131,8 +131,8 @@ def main(argv: list[str] | None) -> None:
         "rounds": options.rounds,
         "build_seconds_per_example": fill_seconds / len({tuple(e.ids) for e in encoded}),
         "cache_bytes_per_example": paths["cached gd"].bytes_per_example(),
-        "mean_prompt_tokens": statistics.fmean(e.prompt for e in encoded),
-        "mean_answer_tokens": statistics.fmean(len(e.ids) - e.prompt for e in encoded),
+        "mean_prompt_tokens": statistics.fmean(e.prompt_length for e in encoded),
+        "mean_answer_tokens": statistics.fmean(len(e.ids) - e.prompt_length for e in encoded),
         "loss_difference_gd": largest_difference(losses["cached gd"], losses["pyvene gd"]),
         "loss_difference_npo": largest_difference(losses["cached npo"], losses["pyvene npo"]),
     }

@@ -19,7 +19,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from speed.options import FIRST_TOKEN, ShapeOptions
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import open_benchmark
-from unlearn.language_model.models import build_tiny, resolve_dtype, save_model, train_tokenizer
+from unlearn.language_model.devices import resolve_dtype
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.loading import save_model
 from unlearn.language_model.prompts import Encoded, PromptEncoder
 from unlearn.training.sampler import ForgetRetainSampler
 

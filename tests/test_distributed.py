@@ -110,7 +110,7 @@ def answers_and_texts(run: Run):
     with load_eval_model(run.path) as eval_model:
         encoded = [eval_model.prompt_encoder.encode(q, "A book, in 1912.") for q in questions]
         nll = eval_model.forward_answers(pad(encoded, 0)).nll_sum
-        return nll, eval_model.generate([e.ids[: e.prompt] for e in encoded], 5)
+        return nll, eval_model.generate([e.ids[: e.prompt_length] for e in encoded], 5)
 
 
 @pytest.mark.parametrize("case", CASES)

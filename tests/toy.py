@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import Run
-from unlearn.language_model.models import build_tiny, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.training import finetune
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository

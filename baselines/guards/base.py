@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlearn.config.run_directory import read_json, replace_directory, write_json
-from unlearn.language_model.hidden_states import padded, states
+from unlearn.language_model.hidden_states import compute_states, right_pad
 
 
 @dataclass
@@ -78,7 +78,7 @@ class InputFilter:
 @torch.no_grad()
 def last_states(model: nn.Module, layer: int, prompts: list[list[int]], pad_id: int) -> Tensor:
     """[B, d] float32: the output of block `layer` at each prompt's last token."""
-    ids, mask = padded(prompts, pad_id, next(model.parameters()).device)
-    return states(model, layer, ids, mask)[
+    ids, mask = right_pad(prompts, pad_id, next(model.parameters()).device)
+    return compute_states(model, layer, ids, mask)[
         torch.arange(len(prompts), device=ids.device), mask.sum(1) - 1
     ].float()

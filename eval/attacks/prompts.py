@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from unlearn.benchmarks.examples import Example
-from unlearn.language_model.prompts import PromptEncoder, common_prefix
+from unlearn.language_model.prompts import PromptEncoder, count_common_prefix
 
 Sides = dict[str, list[Example]]
 
@@ -85,7 +85,7 @@ def prefill_ids(prompt_encoder: PromptEncoder, example: Example, prefix: str) ->
     if not example.answer.startswith(prefix):
         return ids
     true_ids = prompt_encoder.encode(example.question, example.answer).ids
-    return ids[: common_prefix(ids, true_ids)]
+    return ids[: count_common_prefix(ids, true_ids)]
 
 
 def contains_value(value: str, text: str) -> bool:

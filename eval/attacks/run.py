@@ -25,7 +25,7 @@ from unlearn.benchmarks.base import Benchmark
 from unlearn.config.flags import flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, read_json, write_json
-from unlearn.language_model.models import has_packed_kernels, resolve_device
+from unlearn.language_model.devices import has_packed_kernels, resolve_device
 from unlearn.training.loss import open_benchmark_of
 
 COMMON_SETTINGS = ("max_new_tokens", "rows", "idk_file", "dtype")

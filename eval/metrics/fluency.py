@@ -22,7 +22,7 @@ from functools import cached_property
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from unlearn.language_model.models import resolve_device
+from unlearn.language_model.devices import resolve_device
 
 ORDER = 6  # characters looked at together, the predicted one included
 MOST = 1000  # sentences that the character model is built from at most

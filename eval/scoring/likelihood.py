@@ -95,7 +95,7 @@ def read_answers(
         return None
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for i, e in enumerate(encoded):
-        by_prompt.setdefault(tuple(e.ids[: e.prompt]), []).append(i)
+        by_prompt.setdefault(tuple(e.ids[: e.prompt_length]), []).append(i)
     found: list = [None] * len(encoded)
     if len(by_prompt) == len(encoded) or not shares_prompts(eval_model):
         for indices in progress(by_length([len(e.ids) for e in encoded], batch_size)):
@@ -149,7 +149,9 @@ def read_shared(eval_model: EvalModel, groups: list[list[Encoded]]) -> list[Toke
     device = eval_model.device
     pad_id = eval_model.prompt_encoder.tokenizer.pad_token_id
     head = model.get_output_embeddings()
-    ids, mask = pad_left([group[0].ids[: group[0].prompt] for group in groups], pad_id, device)
+    ids, mask = pad_left(
+        [group[0].ids[: group[0].prompt_length] for group in groups], pad_id, device
+    )
     rows = torch.arange(len(groups), device=device)
     with (
         editing(eval_model, ids, rows),

@@ -21,9 +21,10 @@ from grun.inference.hooks import AdapterHooks
 from grun.requests import INDEX, Requests
 from unlearn.config.run_directory import Run, read_json
 from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad_left
-from unlearn.language_model.models import load_model, load_tokenizer, resolve_template
+from unlearn.language_model.loading import load_model, load_tokenizer
+from unlearn.language_model.models import resolve_template
 from unlearn.language_model.prompts import PromptEncoder
-from unlearn.language_model.sampling import Draws
+from unlearn.language_model.sampling import GumbelNoise
 
 WEIGHTS = ("shared", "merged", "private")
 
@@ -77,7 +78,7 @@ class EvalModel:
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            logits_processor=None if seeds is None else [Draws(seeds)],
+            logits_processor=None if seeds is None else [GumbelNoise(seeds)],
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )

@@ -24,7 +24,7 @@ from grun.adapter.weights import Adapter
 from pyvene_custom import GATES, LoreftIntervention
 from unlearn.config.flags import Parser, run_command
 from unlearn.config.run_directory import replace_directory
-from unlearn.language_model.models import load_model
+from unlearn.language_model.loading import load_model
 
 FILE = re.compile(
     r"intkey_layer[._](\d+)[._]comp[._]block_output[._]unit[._]pos[._]nunit[._]1#0\.bin"

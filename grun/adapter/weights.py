@@ -16,7 +16,7 @@ from grun.adapter.fingerprint import fingerprint, same_base
 from grun.adapter.folder import CONFIG, AdapterConfig, read_folder, write_folder
 from grun.adapter.metric_gate import MetricGate
 from pyvene_custom import GATES, LoreftIntervention
-from unlearn.language_model.models import check_layers, decoder_layers, hidden_size
+from unlearn.language_model.architecture import check_layers, find_decoder_layers, get_hidden_size
 
 DTYPES = ("float32", "bfloat16")
 ORTHONORMAL = 1e-3  # largest entry of |R^T R - I| from which training may go on
@@ -45,7 +45,7 @@ class Adapter(nn.Module):
         self.metric_gate: MetricGate | None = None
         gate = None if config.gate == "none" else config.gate
         dtype = getattr(torch, config.dtype)
-        width = hidden_size(model)
+        width = get_hidden_size(model)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.edits = nn.ModuleDict(
@@ -57,7 +57,7 @@ class Adapter(nn.Module):
                 }
             )
         for layer, edit in self.edits.items():
-            edit.to(next(decoder_layers(model)[int(layer)].parameters()).device)
+            edit.to(next(find_decoder_layers(model)[int(layer)].parameters()).device)
 
     @property
     def layers(self) -> list[int]:
@@ -163,8 +163,8 @@ def check_config(model: nn.Module, config: AdapterConfig) -> list[int]:
         raise ValueError(
             f"the dtype {config.dtype!r} of an adapter is unknown; it is one of {', '.join(DTYPES)}"
         )
-    layers = check_layers(config.layers, len(decoder_layers(model)))
-    width = hidden_size(model)
+    layers = check_layers(config.layers, len(find_decoder_layers(model)))
+    width = get_hidden_size(model)
     if not 1 <= config.rank <= width:
         raise ValueError(
             f"--rank {config.rank}: must be between 1 and this model's hidden size, {width}"

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import nn
 
 from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers
-from unlearn.language_model.hidden_states import seen_at
+from unlearn.language_model.hidden_states import observe_layer
 
 
 class Engine(Protocol):
@@ -45,6 +45,6 @@ def forward_whole(
     head = model.get_output_embeddings()
     if state_layer is None:
         return forward_answers(edited or model, batch, head)
-    with seen_at(model, state_layer) as outputs:
+    with observe_layer(model, state_layer) as outputs:
         answers = forward_answers(edited or model, batch, head)
     return replace(answers, states=outputs[0][batch.example_index, batch.token_index - 1])

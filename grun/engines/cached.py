@@ -16,9 +16,9 @@ from grun.engines.packed_suffix import PackedSuffixes
 from grun.engines.prefix_cache import PrefixCache
 from grun.engines.suffix_forward import PackedPass, run_suffixes
 from pyvene_custom import add_update
+from unlearn.language_model.architecture import find_decoder_layers
 from unlearn.language_model.batches import AnswerLogits, Batch
-from unlearn.language_model.hidden_states import seen_at
-from unlearn.language_model.models import decoder_layers
+from unlearn.language_model.hidden_states import observe_layer
 from unlearn.language_model.prompts import Encoded
 
 
@@ -59,22 +59,22 @@ class CachedEngine:
         self._check_runnable(encoded, state_layer)
         prefixes = self.cache.get(encoded)
         packed = PackedSuffixes(
-            [len(e.ids) - e.prompt for e in encoded],
-            [e.prompt - 1 for e in encoded],
+            [len(e.ids) - e.prompt_length for e in encoded],
+            [e.prompt_length - 1 for e in encoded],
             [entry.prefix for entry in prefixes],
             self.first,
             self.device,
         )
         hidden = torch.cat([entry.hidden for entry in prefixes])
-        inputs = self._flatten([e.ids[e.prompt - 1 : -1] for e in encoded])
-        labels = self._flatten([e.ids[e.prompt :] for e in encoded])
+        inputs = self._flatten([e.ids[e.prompt_length - 1 : -1] for e in encoded])
+        labels = self._flatten([e.ids[e.prompt_length :] for e in encoded])
         states = None
         with ExitStack() as stack:
             if edits:
                 stack.enter_context(edits.hooked(self.model, packed.starts))
                 hidden = edits.edit(self.first, hidden[None])[0]
             if state_layer is not None:  # after the edits' hooks, so that it sees edited states
-                states = stack.enter_context(seen_at(self.model, state_layer))
+                states = stack.enter_context(observe_layer(self.model, state_layer))
             logits = run_suffixes(
                 self.model, hidden, inputs, PackedPass(packed), self.cache.returns_tuple
             )[0]
@@ -93,7 +93,7 @@ class CachedEngine:
         return torch.tensor([i for row in rows for i in row], device=self.device)
 
     def _check_runnable(self, encoded: list[Encoded], state_layer: int | None) -> None:
-        if any(e.scored_from < e.prompt for e in encoded):
+        if any(e.scored_from < e.prompt_length for e in encoded):
             raise ValueError(
                 "--label_start answer_tag scores tokens before the edit, which the cached engine "
                 "does not run; use --engine pyvene"
@@ -107,7 +107,7 @@ class CachedEngine:
 
 def split_answers(answers: AnswerLogits, batches: list[Batch]) -> list[AnswerLogits]:
     """Return the answers of each batch, which are packed one after the other."""
-    tokens = [sum(len(e.ids) - e.prompt for e in batch.encoded) for batch in batches]
+    tokens = [sum(len(e.ids) - e.prompt_length for e in batch.encoded) for batch in batches]
     sizes = [len(batch) for batch in batches]
     none = [None] * len(batches)
     gate_logits = answers.gate_logits
@@ -182,7 +182,7 @@ class SuffixEdits:
             return edit
 
         handles = [
-            decoder_layers(model)[layer].register_forward_hook(hook(layer))
+            find_decoder_layers(model)[layer].register_forward_hook(hook(layer))
             for layer in self.adapter.layers[1:]
         ]
         try:

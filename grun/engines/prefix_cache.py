@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from grun.engines.suffix_forward import run_above, run_below
-from unlearn.language_model.models import decoder_layers, free_memory
+from unlearn.language_model.architecture import find_decoder_layers
+from unlearn.language_model.devices import measure_free_memory
 from unlearn.language_model.prompts import Encoded
 
 FREE_SHARE = 0.4  # of the memory free on the model's device, where --cache_gb is not given
@@ -54,7 +55,9 @@ class PrefixCache:
         self.first = first
         self.batch_size = batch_size
         device = next(model.parameters()).device
-        self.max_bytes = free_memory(device) * FREE_SHARE if cache_gb is None else cache_gb * 2**30
+        self.max_bytes = (
+            measure_free_memory(device) * FREE_SHARE if cache_gb is None else cache_gb * 2**30
+        )
         self.entries: OrderedDict[tuple, CachedPrefix] = OrderedDict()
         self.used_bytes = 0
         self.computed = 0
@@ -82,13 +85,13 @@ class PrefixCache:
         Nothing else is computed.
         """
         self.computed += len(encoded)
-        prefix_lengths = [e.prompt - 1 for e in encoded]
+        prefix_lengths = [e.prompt_length - 1 for e in encoded]
         hidden, self.returns_tuple = run_below(
             self.model, [e.ids[:-1] for e in encoded], self.first
         )
         texts = hidden.split([len(e.ids) - 1 for e in encoded])
         suffixes = [text[n:].clone() for text, n in zip(texts, prefix_lengths, strict=True)]
-        layers_above = len(decoder_layers(self.model)) - self.first - 1
+        layers_above = len(find_decoder_layers(self.model)) - self.first - 1
         if not layers_above or not any(prefix_lengths):
             return [
                 CachedPrefix(suffix, suffix.new_zeros(2, layers_above, 1, 0, 1))

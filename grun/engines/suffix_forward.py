@@ -15,8 +15,8 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from grun.engines.packed_suffix import PackedSuffixes
+from unlearn.language_model.architecture import find_decoder_layers
 from unlearn.language_model.hidden_states import StopForward
-from unlearn.language_model.models import decoder_layers
 
 NAME = "grun_suffix"
 
@@ -138,7 +138,7 @@ def run_suffixes(
     packed = current.packed
     with ExitStack() as stack:
         stack.enter_context(_packed_attention(model, current))
-        for number, block in enumerate(decoder_layers(model)[: packed.first + 1]):
+        for number, block in enumerate(find_decoder_layers(model)[: packed.first + 1]):
             given = hidden[None] if number == packed.first else None
             stack.enter_context(_forward_replaced(block, build_hand_over(given)))
         return model(
@@ -159,7 +159,7 @@ def run_below(model: nn.Module, ids: list[list[int]], last: int) -> tuple[Tensor
 
     packed = PackedSuffixes([len(text) for text in ids], [0] * len(ids), None, -1, device)
     flat = torch.tensor([i for text in ids for i in text], device=device)
-    handle = decoder_layers(model)[last].register_forward_hook(stop)
+    handle = find_decoder_layers(model)[last].register_forward_hook(stop)
     try:
         with _packed_attention(model, PackedPass(packed)):
             model(input_ids=flat[None], position_ids=packed.positions[None], use_cache=False)
@@ -179,7 +179,7 @@ def run_above(
     hidden [N, d]: output of that block on texts, packed. Nothing after the last key and value runs.
     """
     packed = PackedSuffixes([len(text) for text in ids], [0] * len(ids), None, first, hidden.device)
-    current = PackedPass(packed, record=len(decoder_layers(model)) - first - 1)
+    current = PackedPass(packed, record=len(find_decoder_layers(model)) - first - 1)
     flat = torch.tensor([i for text in ids for i in text], device=hidden.device)
     try:
         run_suffixes(model, hidden, flat, current, returns_tuple)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from grun.adapter.metric_gate import MetricGate, fit_metric_gate, threshold
 from unlearn.benchmarks.examples import Example
-from unlearn.language_model.hidden_states import padded, states
+from unlearn.language_model.hidden_states import compute_states, right_pad
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic.training_variants import (
     LEADS,
@@ -59,7 +59,9 @@ def states_of(
         chosen = order[start : start + batch]
         for i, h in zip(
             chosen,
-            states(model, layer, *padded([prompts[i] for i in chosen], 0, device)).float().cpu(),
+            compute_states(model, layer, *right_pad([prompts[i] for i in chosen], 0, device))
+            .float()
+            .cpu(),
             strict=True,
         ):
             found[i] = h[: len(prompts[i])]

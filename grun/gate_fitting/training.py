@@ -22,7 +22,7 @@ from grun.gate_fitting.fit import VALIDATION, Prompts, fit_gate
 from grun.gate_fitting.prompt_forms import FormedPairs
 from unlearn.config.flags import flag
 from unlearn.language_model.batches import pad
-from unlearn.language_model.prompts import PromptEncoder, common_prefix
+from unlearn.language_model.prompts import PromptEncoder, count_common_prefix
 from unlearn.training.sampler import ForgetRetainSampler
 
 VARIANTS = ("grun+", "grun+mixed")
@@ -116,7 +116,7 @@ def tag_of(prompt_encoder: PromptEncoder) -> list[int]:
     one, other = (
         prompt_encoder.prompt_ids(question)[::-1] for question in ("Who is it?", "When 1999!")
     )
-    shared = one[: common_prefix(one, other)][::-1]
+    shared = one[: count_common_prefix(one, other)][::-1]
     text = prompt_encoder.text("x").rpartition("x")[2]
     while len(shared) > 1 and len(prompt_encoder.tokenizer.decode(shared[1:]).strip()) >= len(
         text.strip()

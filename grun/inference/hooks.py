@@ -21,7 +21,7 @@ from grun.adapter.weights import Adapter
 from grun.inference.positions import EditPositions, PromptEndLocator
 from grun.inference.token_gate_hooks import TokenGateHooks
 from pyvene_custom import add_update
-from unlearn.language_model.models import decoder_layers
+from unlearn.language_model.architecture import find_decoder_layers
 
 HAS_ADAPTERS = (
     "this model has adapters attached already: remove them first, model.grun.remove(), or attach "
@@ -71,7 +71,7 @@ class AdapterHooks:
         for token_gate in self.token_gates:
             self.handles += token_gate.register_readers()
         for layer in self.layers:
-            block = decoder_layers(self.model)[layer]
+            block = find_decoder_layers(self.model)[layer]
             self.handles.append(block.register_forward_hook(self._edit_hook(layer)))
 
     @property

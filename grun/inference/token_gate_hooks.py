@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from grun.adapter.edit_policy import EditPolicy
-from unlearn.language_model.models import decoder_layers
+from unlearn.language_model.architecture import find_decoder_layers
 
 NEEDS_WHOLE_PROMPT = (
     "a GRUN+ gate reads the whole prompt in one pass: no chunked prefill, cached prefix or "
@@ -66,7 +66,7 @@ class TokenGateHooks:
         model = self.adapter_hooks.model
         handles = [model.register_forward_pre_hook(self._begin_pass, with_kwargs=True)]
         if self.adapter.metric_gate is not None:
-            layer = decoder_layers(model)[self.adapter.metric_gate.layer]
+            layer = find_decoder_layers(model)[self.adapter.metric_gate.layer]
             handles.append(layer.register_forward_hook(self._read_states))
         return handles
 

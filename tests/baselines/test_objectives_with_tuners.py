@@ -97,7 +97,7 @@ def test_kl_is_zero_at_the_reference(mask, untied, prompt_encoder):
     items = build_toy_sampler(args).items(0)
     assert loss(items, items, 0)["retain"].item() == pytest.approx(0, abs=1e-7)
     encoded = loss.encode(items, ["retain"])["retain"]
-    expected = [1 if mask == "all" else e.prompt for e in encoded]
+    expected = [1 if mask == "all" else e.prompt_length for e in encoded]
     assert [e.scored_from for e in encoded] == expected
 
 
@@ -113,7 +113,7 @@ def test_no_pdu_shift_reads_logits_one_token_later(prompt_encoder):
     late = encode_forget(prompt_encoder, "pdu", "--no-pdu_shift")
     usual = encode_forget(prompt_encoder, "pdu")
     for one, other in zip(late, usual, strict=True):
-        assert (one.ids[:-1], one.scored_from) == (other.ids, other.prompt + 1)
+        assert (one.ids[:-1], one.scored_from) == (other.ids, other.prompt_length + 1)
         assert len(one.ids) - one.scored_from == len(other.ids) - other.scored_from
 
 

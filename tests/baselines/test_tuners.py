@@ -9,7 +9,7 @@ from baselines import tuners
 from tests.baselines.tuner_cases import build_case, build_toy_sampler, parse_flags
 from tests.toy import FORGET, RETAIN
 from unlearn.language_model.batches import forward_answers, pad
-from unlearn.language_model.models import build_tiny
+from unlearn.language_model.from_scratch import build_tiny
 from unlearn.training.loss import UnlearningLoss
 
 

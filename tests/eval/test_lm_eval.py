@@ -17,7 +17,8 @@ from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
-from unlearn.language_model.models import build_tiny, save_model, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.loading import save_model
 from unlearn.language_model.prompts import PromptEncoder
 
 ROOT = Path(__file__).resolve().parents[2]

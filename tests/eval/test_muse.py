@@ -22,7 +22,7 @@ from grun import sequential as grun_sequential
 from unlearn.benchmarks import muse
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.run_directory import Run, read_json
-from unlearn.language_model.models import train_tokenizer
+from unlearn.language_model.from_scratch import train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic import news
 from unlearn.training import finetune
@@ -104,23 +104,23 @@ def test_the_text_template_is_the_text():
     encoded = prompt_encoder.encode(*muse.split_prompt(TEXT))
     assert (
         encoded.ids == [*tokenizer(TEXT)["input_ids"], tokenizer.eos_token_id]
-        and encoded.scored_from == encoded.prompt
+        and encoded.scored_from == encoded.prompt_length
     )
     assert (
-        tokenizer.decode(encoded.ids[1 : encoded.prompt]) == "One two"
+        tokenizer.decode(encoded.ids[1 : encoded.prompt_length]) == "One two"
         and prompt_encoder.text("Answer: ") == "Answer: "
     )
     everything = PromptEncoder(tokenizer, "text", label_start="all").encode(
         *muse.split_prompt(TEXT)
     )
-    assert (everything.ids, everything.prompt, everything.scored_from) == (
+    assert (everything.ids, everything.prompt_length, everything.scored_from) == (
         encoded.ids,
-        encoded.prompt,
+        encoded.prompt_length,
         1,
     )
     assert (
         eval_muse.whole(prompt_encoder, TEXT).ids == encoded.ids[:-1]
-        and eval_muse.whole(prompt_encoder, TEXT).prompt == encoded.prompt
+        and eval_muse.whole(prompt_encoder, TEXT).prompt_length == encoded.prompt_length
     )
 
 
@@ -375,8 +375,8 @@ def test_texts_are_scored_alike_in_any_batch_and_before_an_edit_as_without_one(t
     )
     for a, b, c, e in zip(one, five, plain, encoded, strict=True):
         assert a == pytest.approx(b, abs=1e-5) and len(a) == len(e.ids) - 1
-        assert a[: e.prompt - 1] == pytest.approx(
-            c[: e.prompt - 1], abs=1e-5
+        assert a[: e.prompt_length - 1] == pytest.approx(
+            c[: e.prompt_length - 1], abs=1e-5
         ) and a != pytest.approx(c, abs=1e-5)
 
 

@@ -274,8 +274,8 @@ def test_cached_engine_says_what_pyvene_says_and_parts_add_up(toy, tmp_path, obj
 def test_cut_leaves_a_fifth():
     """10 tokens: 8 are prompt, the edit at 7, labels 8 and 9; 2 tokens: one each."""
     assert (
-        cut(list(range(10))).prompt == cut(list(range(10))).scored_from == 8
-        and cut([1, 2]).prompt == 1
+        cut(list(range(10))).prompt_length == cut(list(range(10))).scored_from == 8
+        and cut([1, 2]).prompt_length == 1
     )
 
 

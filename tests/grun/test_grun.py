@@ -16,7 +16,7 @@ from grun.inference.hooks import AdapterHooks
 from grun.inference.positions import last_tokens
 from grun.train import default_layers
 from unlearn.language_model.batches import forward_answers, pad, pad_left
-from unlearn.language_model.models import build_tiny, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 
 QUESTIONS = [

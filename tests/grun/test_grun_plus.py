@@ -26,7 +26,7 @@ from grun.inference.hooks import AdapterHooks
 from grun.inference.token_gate_hooks import dilate, find_answer_starts
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.batches import AnswerLogits, forward_answers, pad, pad_left
-from unlearn.language_model.models import build_tiny, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.objectives import OBJECTIVES
 from unlearn.training.sampler import ForgetRetainSampler

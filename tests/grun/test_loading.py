@@ -20,8 +20,10 @@ from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter, distance_to_orthonormal
 from grun.inference.hooks import AdapterHooks
 from grun.inference.positions import PromptEndLocator
+from unlearn.language_model.architecture import find_decoder_layers
 from unlearn.language_model.batches import pad_left
-from unlearn.language_model.models import build_tiny, decoder_layers, save_model, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.loading import save_model
 from unlearn.language_model.prompts import PromptEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +105,7 @@ def by_hand(model, adapter, column):
         return change
 
     handles = [
-        decoder_layers(model)[layer].register_forward_hook(hook(adapter.edits[str(layer)]))
+        find_decoder_layers(model)[layer].register_forward_hook(hook(adapter.edits[str(layer)]))
         for layer in LAYERS
     ]
     with torch.no_grad():
@@ -345,13 +347,13 @@ def test_several_adapters_as_a_list(model, tmp_path, batch):
     for name, adapter in zip("ab", adapters, strict=True):
         adapter.save(tmp_path / name)
     seen = []
-    watch = decoder_layers(model)[3].register_forward_hook(
+    watch = find_decoder_layers(model)[3].register_forward_hook(
         lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out)[:, -1].clone())
     )
     model(ids, attention_mask=mask)
     watch.remove()
     grun.load(model, [tmp_path / "a", tmp_path / "b"])
-    decoder_layers(model)[3].register_forward_hook(
+    find_decoder_layers(model)[3].register_forward_hook(
         lambda _m, _a, out: seen.append((out[0] if isinstance(out, tuple) else out)[:, -1].clone())
     )
     model(ids, attention_mask=mask)

@@ -14,7 +14,8 @@ from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.requests import Requests
-from unlearn.language_model.models import build_tiny, save_model, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.loading import save_model
 
 PROMPT = {"template": "qa", "style": "finetune"}
 

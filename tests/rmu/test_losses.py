@@ -8,7 +8,7 @@ import torch
 from rmu.data import TextPair, TopicBatches
 from rmu.losses import RmuConfig, RmuLoss
 from rmu.parameters import FrozenWeights, choose_layers, unfreeze
-from unlearn.language_model.hidden_states import padded, states
+from unlearn.language_model.hidden_states import compute_states, right_pad
 from unlearn.training.steering import control_vectors, squared_error
 
 TEXTS = [
@@ -138,8 +138,8 @@ def test_adaptive_coefficient_is_set_once_a_topic(model, tokenizer, topics, bos)
         text = tuple(tokenizer(TEXTS[k])["input_ids"])
         batch = [TextPair(k, text, text)]
         loss(batch, batch, k)
-        ids, mask = padded([list(text)], 0, "cpu")
-        expected = 5 * states(model, 2, ids, mask)[0, skip:].norm(dim=-1).mean().item()
+        ids, mask = right_pad([list(text)], 0, "cpu")
+        expected = 5 * compute_states(model, 2, ids, mask)[0, skip:].norm(dim=-1).mean().item()
         assert loss.state[f"kappa_{k}"] == pytest.approx(expected, rel=1e-5)
     before = dict(loss.state)
     loss(build_pairs(tokenizer), build_pairs(tokenizer), topics)

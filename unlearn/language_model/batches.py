@@ -128,7 +128,7 @@ def pad(encoded: list[Encoded], pad_id: int, device="cpu") -> Batch:
         for token in range(e.scored_from, len(e.ids))
     ]
     example_index, token_index = torch.tensor(scored).T
-    prompt_lengths = torch.tensor([e.prompt for e in encoded])
+    prompt_lengths = torch.tensor([e.prompt_length for e in encoded])
     tensors = (input_ids, attention_mask, prompt_lengths, example_index, token_index)
     return Batch(encoded, *(tensor.to(device) for tensor in tensors))
 

@@ -1,50 +1,57 @@
 """Hidden states of one decoder layer: read during any pass, or from a pass that stops there."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from unlearn.language_model.models import decoder_layers
+from unlearn.language_model.architecture import find_decoder_layers
 
 
 class StopForward(Exception):
-    """Ends a forward pass whose wanted part is done."""
+    """Ends a forward pass after the last layer that is needed."""
 
 
-def padded(texts: list[list[int]], pad_id: int, device, width: int = 0) -> tuple[Tensor, Tensor]:
-    """ids [B, T] padded on the right, and which of them are tokens, [B, T] bool; T is `width` or
-    the longest."""
+def right_pad(texts: list[list[int]], pad_id: int, device, width: int = 0) -> tuple[Tensor, Tensor]:
+    """Pad token ids on the right; return ids [B, T] int64 and which are tokens, [B, T] bool.
+
+    T is `width`, or the longest text where that is longer.
+    """
     width = max(width, *map(len, texts))
-    ids = torch.tensor([own + [pad_id] * (width - len(own)) for own in texts], device=device)
-    return ids, torch.tensor(
-        [[1] * len(own) + [0] * (width - len(own)) for own in texts], device=device
-    ).bool()
+    ids = [text + [pad_id] * (width - len(text)) for text in texts]
+    is_token = [[True] * len(text) + [False] * (width - len(text)) for text in texts]
+    return torch.tensor(ids, device=device), torch.tensor(is_token, device=device)
 
 
 @contextmanager
-def seen_at(model: nn.Module, layer: int, stop: bool = False):
-    """Within it, the output of decoder block `layer` of every pass is appended to the list it
-    gives. stop: the pass ends there."""
-    seen: list[Tensor] = []
+def observe_layer(model: nn.Module, layer: int, stop: bool = False) -> Iterator[list[Tensor]]:
+    """Within it, every pass appends the output [B, T, d] of decoder layer `layer` to a list.
 
-    def keep(_module, _args, output):
-        seen.append(output[0] if isinstance(output, tuple) else output)
+    stop   end the pass there, by raising `StopForward`
+    """
+    outputs: list[Tensor] = []
+
+    def append_output(_module, _args, output):
+        outputs.append(output[0] if isinstance(output, tuple) else output)
         if stop:
             raise StopForward
 
-    handle = decoder_layers(model)[layer].register_forward_hook(keep)
+    handle = find_decoder_layers(model)[layer].register_forward_hook(append_output)
     try:
-        yield seen
+        yield outputs
     finally:
         handle.remove()
 
 
-def states(model: nn.Module, layer: int, ids: Tensor, mask: Tensor) -> Tensor:
-    """[B, T, d]: output of block `layer`, with gradients where they are on; no later block runs."""
-    with seen_at(model, layer, stop=True) as seen:
+def compute_states(model: nn.Module, layer: int, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return the output [B, T, d] of decoder layer `layer`; no later layer runs.
+
+    It has gradients where they are on.
+    """
+    with observe_layer(model, layer, stop=True) as outputs:
         try:
             model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         except StopForward:
             pass
-    return seen[0]
+    return outputs[0]

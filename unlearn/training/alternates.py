@@ -20,7 +20,7 @@ from unlearn.config.run_directory import write_text
 from unlearn.language_model.batches import pad_left
 from unlearn.language_model.models import trained_from_scratch
 from unlearn.language_model.prompts import PromptEncoder
-from unlearn.language_model.sampling import Draws, seed_of
+from unlearn.language_model.sampling import GumbelNoise, derive_seed
 from unlearn.processes import is_main, wait
 from unlearn.training.loss import UnlearnFlags
 from unlearn.training.objectives import OBJECTIVES
@@ -113,7 +113,7 @@ def generate(
                 for i in asked
             ]
             seeds = [
-                seed_of("alternate", seed, round_, start + place) for place in range(len(asked))
+                derive_seed("alternate", seed, round_, start + place) for place in range(len(asked))
             ]
             for i, text in zip(asked, sample(model, prompt_encoder, prompts, seeds), strict=True):
                 if text and text != forget[i].answer:
@@ -144,7 +144,7 @@ def sample(
         attention_mask=mask,
         max_new_tokens=NEW_TOKENS,
         do_sample=False,
-        logits_processor=[Draws(seeds)],
+        logits_processor=[GumbelNoise(seeds)],
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )

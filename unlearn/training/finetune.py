@@ -26,18 +26,10 @@ from unlearn.config.flags import DataFlags, RunFlags, flag, parse, run_command, 
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
 from unlearn.language_model.batches import forward_answers, pad
-from unlearn.language_model.models import (
-    MODELS,
-    build_tiny,
-    load_model,
-    load_tokenizer,
-    mixed_precision,
-    resolve_device,
-    resolve_template,
-    save_model,
-    train_tokenizer,
-    trained_from_scratch,
-)
+from unlearn.language_model.devices import choose_mixed_precision, resolve_device
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.loading import load_model, load_tokenizer, save_model
+from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.loop import TrainConfig, train
 from unlearn.training.loss import open_benchmark_of
@@ -163,7 +155,7 @@ def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
         micro_batch=args.micro_batch,
         checkpoint_every=args.checkpoint_every,
         seed=args.seed,
-        mixed_precision=mixed_precision(model.device),
+        mixed_precision=choose_mixed_precision(model.device),
     )
 
     def save(directory: Path, state_dict: dict | None = None):

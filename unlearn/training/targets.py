@@ -1,12 +1,8 @@
 """The model to unlearn: its directory or hub id, made first where it is missing, and the prompts it
 was tuned with."""
 
-from unlearn.language_model.models import (
-    MODELS,
-    load_tokenizer,
-    resolve_template,
-    trained_from_scratch,
-)
+from unlearn.language_model.loading import load_tokenizer
+from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.finetune import ensure
 from unlearn.training.loss import TargetFlags

@@ -17,7 +17,7 @@ from eval.attacks.answers import AttackInputs, generate_rows
 from eval.attacks.prompts import plain_prompts
 from eval.attacks.registry import AttackFunction, attack
 from eval.scoring.model import EvalModel
-from unlearn.language_model.models import decoder_layers
+from unlearn.language_model.architecture import find_decoder_layers
 
 # weights of a row that share a scale: the block size of bitsandbytes' 4-bit formats
 GROUP = 64
@@ -44,7 +44,7 @@ def quantize(model: nn.Module, bits: int) -> int:
 
     Raises `ValueError` for a model whose decoder layers hold no `nn.Linear`.
     """
-    modules = decoder_layers(model).modules()
+    modules = find_decoder_layers(model).modules()
     linears = [module for module in modules if isinstance(module, nn.Linear)]
     if not linears:
         raise ValueError(
@@ -79,7 +79,7 @@ def pack_linear(linear: nn.Linear, scheme: str) -> nn.Module:
 
 def pack_linears(model: nn.Module, scheme: str) -> None:
     """Replace every linear map in the decoder layers by its packed form, in place."""
-    for layer in decoder_layers(model):
+    for layer in find_decoder_layers(model):
         for name, module in list(layer.named_modules()):
             if isinstance(module, nn.Linear):
                 layer.set_submodule(name, pack_linear(module, scheme))

@@ -18,7 +18,7 @@ from eval.scoring.model import EvalModel
 from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import pad
-from unlearn.language_model.models import mixed_precision
+from unlearn.language_model.devices import choose_mixed_precision
 from unlearn.training.loop import TrainConfig, train
 
 
@@ -43,7 +43,7 @@ def fine_tune(eval_model: EvalModel, examples: list[Example], settings: AttackSe
         count_steps(examples, settings),
         settings.relearn_lr,
         seed=settings.seed,
-        mixed_precision=mixed_precision(eval_model.device),
+        mixed_precision=choose_mixed_precision(eval_model.device),
     )
     eval_model.model.requires_grad_(True)
     with tempfile.TemporaryDirectory() as folder:

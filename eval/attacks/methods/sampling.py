@@ -8,7 +8,7 @@ from eval.attacks.answers import AttackInputs, generate_rows
 from eval.attacks.prompts import plain_prompts
 from eval.attacks.registry import attack
 from eval.scoring.model import EvalModel
-from unlearn.language_model.sampling import seed_of
+from unlearn.language_model.sampling import derive_seed
 
 
 @attack("leak_at_k", group="sampling", settings=("samples", "seed"))
@@ -21,7 +21,7 @@ def leak_at_k(eval_model: EvalModel, inputs: AttackInputs) -> list[dict]:
     sides = {side: inputs.sides[side] for side in ("forget", "retain")}
     prompts = plain_prompts(eval_model.prompt_encoder, sides)
     seeds = [
-        seed_of("sample", settings.seed, sample, position)
+        derive_seed("sample", settings.seed, sample, position)
         for sample in range(settings.samples)
         for position in range(len(prompts))
     ]

@@ -14,8 +14,8 @@ from eval.attacks.registry import attack
 from eval.scoring.likelihood import by_length
 from eval.scoring.model import EvalModel, FilteredModel
 from unlearn.benchmarks.examples import Example
+from unlearn.language_model.architecture import find_decoder_layers, find_final_norm
 from unlearn.language_model.batches import Batch, pad
-from unlearn.language_model.models import decoder_layers, final_norm
 from unlearn.language_model.prompts import PromptEncoder
 
 
@@ -58,7 +58,7 @@ def logit_lens(eval_model: EvalModel, inputs: AttackInputs) -> list[dict]:
         correct = predict_by_layer(eval_model, batch) == batch.labels
         for place, i in enumerate(indices):
             side, example = examples[i]
-            start, end = (position - encoded[i].prompt for position in spans[i])
+            start, end = (position - encoded[i].prompt_length for position in spans[i])
             secret = correct[:, batch.example_index == place][:, start:end]
             rows[i] = {
                 "side": side,
@@ -77,7 +77,7 @@ def find_secret_tokens(prompt_encoder: PromptEncoder, example: Example) -> tuple
     """
     encoded = prompt_encoder.encode(example.question, example.answer)
     if not example.value or example.value not in example.answer:
-        return encoded.prompt, len(encoded.ids) - 1
+        return encoded.prompt_length, len(encoded.ids) - 1
     before, _, _ = example.answer.partition(example.value)
     start = len(prefill_ids(prompt_encoder, example, before.rstrip()))
     end = len(prefill_ids(prompt_encoder, example, before + example.value))
@@ -89,7 +89,7 @@ def predict_by_layer(eval_model: EvalModel, batch: Batch) -> torch.Tensor:
     """[L, N] int64: each decoder layer's most likely token at each of the batch's N labels."""
     # a LoRA model wraps the model whose layers are read
     model = getattr(eval_model.model, "get_base_model", lambda: eval_model.model)()
-    norm = final_norm(model)
+    norm = find_final_norm(model)
     head = model.get_output_embeddings()
     states = []
 
@@ -98,7 +98,7 @@ def predict_by_layer(eval_model: EvalModel, batch: Batch) -> torch.Tensor:
         states.append(hidden[batch.example_index, batch.token_index - 1])
 
     # registered after an adapter's hooks, so that they see its edits
-    handles = [layer.register_forward_hook(record) for layer in decoder_layers(model)]
+    handles = [layer.register_forward_hook(record) for layer in find_decoder_layers(model)]
     try:
         eval_model.forward_weights(batch)
     finally:

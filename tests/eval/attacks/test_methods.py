@@ -73,7 +73,7 @@ def test_logit_lens_ends_in_the_models_own_choice(toy_runs):
             batch = pad([encoded], prompt_encoder.tokenizer.pad_token_id)
             answers = eval_model.forward_answers(batch)
             correct = answers.logits.argmax(1) == answers.labels
-            secret = correct[start - encoded.prompt : end - encoded.prompt]
+            secret = correct[start - encoded.prompt_length : end - encoded.prompt_length]
             assert row["by_layer"][-1] == pytest.approx(secret.float().mean().item())
             assert len(row["by_layer"]) == 4
 

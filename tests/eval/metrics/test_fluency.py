@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from eval.metrics.fluency import END, CharacterModel, Classifier, distinct
 from unlearn.benchmarks.opening import open_benchmark
-from unlearn.language_model.models import train_tokenizer
+from unlearn.language_model.from_scratch import train_tokenizer
 
 
 def test_distinct_pairs():

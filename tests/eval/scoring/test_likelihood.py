@@ -27,7 +27,7 @@ from grun.inference.hooks import AdapterHooks
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.batches import AnswerLogits, pad
-from unlearn.language_model.models import build_tiny, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import Encoded, PromptEncoder
 
 SETS = {

@@ -14,7 +14,8 @@ from grun.adapter import official
 from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig, read_folder
 from grun.adapter.weights import Adapter
-from unlearn.language_model.models import build_tiny, save_model, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.loading import save_model
 
 NAMES = {
     "dots": "intkey_layer.{}.comp.block_output.unit.pos.nunit.1#0.bin",

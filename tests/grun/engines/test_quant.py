@@ -12,8 +12,9 @@ from grun import train as grun_train
 from grun.adapter.fingerprint import fingerprint, same_base
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
-from unlearn.language_model import models
-from unlearn.language_model.models import build_tiny, load_model, save_model, train_tokenizer
+from unlearn.language_model import loading
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.loading import load_model, save_model
 
 CPU = torch.device("cpu")
 
@@ -49,8 +50,8 @@ def train(target, tmp_path, *more):
 
 
 def test_without_bitsandbytes_it_says_what_to_install(monkeypatch, target, tmp_path):
-    monkeypatch.setattr(models, "find_spec", lambda name: None)
-    for quant in models.QUANTISED:
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    for quant in loading.QUANTISED:
         with pytest.raises(
             ValueError, match=f"--quant {quant} needs bitsandbytes: pip install bitsandbytes=="
         ):
@@ -59,7 +60,7 @@ def test_without_bitsandbytes_it_says_what_to_install(monkeypatch, target, tmp_p
 
 
 def test_four_bits_want_a_gpu_and_other_words_are_unknown(monkeypatch, target, tmp_path):
-    monkeypatch.setattr(models, "find_spec", lambda name: ModuleType(name))
+    monkeypatch.setattr(loading, "find_spec", lambda name: ModuleType(name))
     for quant in ("nf4", "fp4"):
         with pytest.raises(ValueError, match=f"--quant {quant} needs a GPU"):
             train(target, tmp_path, "--quant", quant)
@@ -72,18 +73,20 @@ def test_four_bits_want_a_gpu_and_other_words_are_unknown(monkeypatch, target, t
 def test_what_bitsandbytes_is_asked_for(monkeypatch):
     """spec 8: int8 = LLM.int8 with threshold 6; fp4 = float32 arithmetic as upstream; nf4 in the
     base's dtype; no double quantisation."""
-    monkeypatch.setattr(models, "find_spec", lambda name: ModuleType(name))
+    monkeypatch.setattr(loading, "find_spec", lambda name: ModuleType(name))
     monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
     gpu = torch.device("meta")  # any that is no CPU
-    assert models.quantisation("no", torch.bfloat16, CPU) == {}
-    int8 = models.quantisation("int8", torch.bfloat16, CPU)
+    assert loading.build_quantisation_options("no", torch.bfloat16, CPU) == {}
+    int8 = loading.build_quantisation_options("int8", torch.bfloat16, CPU)
     assert (
         int8["quantization_config"].load_in_8bit
         and int8["quantization_config"].llm_int8_threshold == 6.0
         and int8["device_map"] == {"": CPU}
     )
     for quant, arithmetic in (("nf4", torch.bfloat16), ("fp4", torch.float32)):
-        config = models.quantisation(quant, torch.bfloat16, gpu)["quantization_config"]
+        config = loading.build_quantisation_options(quant, torch.bfloat16, gpu)[
+            "quantization_config"
+        ]
         assert (config.load_in_4bit, config.bnb_4bit_quant_type, config.bnb_4bit_compute_dtype) == (
             True,
             quant,

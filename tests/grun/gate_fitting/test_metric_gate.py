@@ -16,7 +16,7 @@ from grun.adapter.metric_gate import (
 )
 from grun.gate_fitting.fit import Prompts, fit_gate, name_token, scores, states_of
 from unlearn.benchmarks.opening import open_benchmark
-from unlearn.language_model.models import build_tiny, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 
 # two groups about (0, 0) and (10, 0); within each, x varies by +-2 and y by +-1

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from unlearn.language_model.batches import forward_answers, pad, pad_left
-from unlearn.language_model.models import build_tiny, train_tokenizer
+from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
-from unlearn.language_model.sampling import Draws, seed_of
+from unlearn.language_model.sampling import GumbelNoise, derive_seed
 
 TEXTS = [
     "Question: Where was Ada Low born?\nAnswer: Ada Low was born in Teselle.",
@@ -38,9 +38,10 @@ def test_prompt_is_a_prefix_and_labels_are_the_answer(tokenizer, template, style
     ):
         encoded = prompt_encoder.encode(question, answer)
         assert (
-            prompt_encoder.prompt_ids(question)[: encoded.prompt] == encoded.ids[: encoded.prompt]
+            prompt_encoder.prompt_ids(question)[: encoded.prompt_length]
+            == encoded.ids[: encoded.prompt_length]
         )
-        assert encoded.prompt == len(prompt_encoder.prompt_ids(question))
+        assert encoded.prompt_length == len(prompt_encoder.prompt_ids(question))
         assert encoded.ids[-1] == tokenizer.eos_token_id
         assert tokenizer.decode(encoded.answer[:-1]).strip() == answer
 
@@ -57,8 +58,8 @@ def test_answer_tag_is_scored_on_request(tokenizer):
         PromptEncoder(tokenizer, label_start=start).encode("Who?", "Ada.")
         for start in ("answer", "answer_tag")
     )
-    assert plain.scored_from == plain.prompt == tagged.prompt
-    assert tokenizer.decode(tagged.ids[tagged.scored_from : tagged.prompt]) == "Answer:"
+    assert plain.scored_from == plain.prompt_length == tagged.prompt_length
+    assert tokenizer.decode(tagged.ids[tagged.scored_from : tagged.prompt_length]) == "Answer:"
 
 
 def test_bad_input(tokenizer):
@@ -97,7 +98,9 @@ def test_logits_only_where_labels_are_equal_the_full_ones(tokenizer, model):
     encoded = PromptEncoder(tokenizer).encode("Where was Ada Low born?", "In Teselle.")
     with torch.no_grad():
         full = model(torch.tensor([encoded.ids])).logits[0].log_softmax(-1)
-        by_hand = -sum(full[t - 1, encoded.ids[t]] for t in range(encoded.prompt, len(encoded.ids)))
+        by_hand = -sum(
+            full[t - 1, encoded.ids[t]] for t in range(encoded.prompt_length, len(encoded.ids))
+        )
         said = forward_answers(model, pad([encoded], tokenizer.pad_token_id))
     assert said.logits.shape == (len(encoded.answer), len(tokenizer))
     assert said.nll_sum.item() == pytest.approx(by_hand.item(), rel=1e-5)
@@ -113,9 +116,9 @@ def test_draws_have_the_softmax_for_their_distribution():
     standard errors, sqrt(.25 / 20000) = .0035."""
     count = 20_000
     logits = torch.tensor([0.5, 0.3, 0.2]).log()
-    drawn = Draws([seed_of("draw", i) for i in range(count)])(None, logits.expand(count, 3)).argmax(
-        1
-    )
+    drawn = GumbelNoise([derive_seed("draw", i) for i in range(count)])(
+        None, logits.expand(count, 3)
+    ).argmax(1)
     assert torch.bincount(drawn, minlength=3).div(count).tolist() == pytest.approx(
         [0.5, 0.3, 0.2], abs=0.018
     )
@@ -123,11 +126,11 @@ def test_draws_have_the_softmax_for_their_distribution():
 
 def test_a_row_draws_the_same_alone_as_in_company_and_leaves_the_global_generator():
     """Three steps of three rows, and of the middle one alone."""
-    seeds = [seed_of("a", i) for i in range(3)]
+    seeds = [derive_seed("a", i) for i in range(3)]
     logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
     before = torch.get_rng_state()
-    together = Draws(seeds)
-    alone = Draws(seeds[1:2])
+    together = GumbelNoise(seeds)
+    alone = GumbelNoise(seeds[1:2])
     steps = [(together(None, logits)[1], alone(None, logits[1:2])[0]) for _ in range(3)]
     assert all(torch.equal(*pair) for pair in steps) and not torch.equal(steps[0][0], steps[1][0])
     assert torch.equal(torch.get_rng_state(), before)
