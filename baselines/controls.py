@@ -1,49 +1,27 @@
-"""The controls that every gated method must beat: the target model behind a linear probe, or behind
-a filter of names.
+"""The controls that every gated method must beat: the target model behind an input filter.
 
     python -m baselines.controls --control probe --benchmark authors --model tiny --split forget10
-    python -m baselines.controls --control keyword --benchmark tofu --data_dir TOFU --model
-    llama3.1-8b --split forget05
-    python -m baselines.controls --control words --benchmark authors --model tiny-robust             #
-                                                                                                     also
-                                                                                                     finds
-                                                                                                     a
-                                                                                                     last
-                                                                                                     name
-                                                                                                     that
-                                                                                                     stands
-                                                                                                     alone
+    python -m baselines.controls --control keyword --benchmark tofu --model llama3.1-8b
+    python -m baselines.controls --control words --benchmark authors --model tiny-robust
 
-Both see what an unlearning method sees: the forget questions, and the retain examples minus the
-held-out authors. The probe's threshold is a quantile of its values on retain questions, each from a
-probe that was fitted without that question (cross-validation)."""
+The filters are the files of baselines/guards/. They are fitted on what an unlearning method sees:
+the forget questions, and the retain examples without the held-out authors.
+"""
 
 import time
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from baselines.guards.base import InputFilter, last_states
-from unlearn.benchmarks.examples import Example
+from baselines.guards.base import FilterInputs, registered_filters
 from unlearn.config.flags import flag, parse, run_command, show
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import cell_of
-from unlearn.language_model.architecture import check_layers, find_decoder_layers
 from unlearn.language_model.loading import load_model
-from unlearn.synthetic.names import PARTICLES
 from unlearn.training.loss import TargetFlags, open_benchmark_of
 from unlearn.training.targets import load_prompt_encoder, resolve_target
 
-CONTROLS = ("probe", "keyword", "words")
-BATCH = 64
-FOLDS = 5
+CONTROLS = tuple(registered_filters())
 
 
 @dataclass
@@ -78,88 +56,34 @@ def read(argv: list[str] | None):
     return parse(ControlFlags, argv, cell, __doc__)
 
 
-def fit_probe(
-    args: ControlFlags,
-    target: str,
-    forget: list[Example],
-    retain: list[Example],
-    refusals: list[str],
-) -> tuple[InputFilter, dict]:
-    """Logistic regression on standardised states, classes weighted equally; (guard, what is told of
-    it)."""
-    model = load_model(target, args.device, args.dtype, args.attn)
-    prompt_encoder = load_prompt_encoder(args, target)
-    depth = len(find_decoder_layers(model))
-    (layer,) = check_layers([depth // 2 if args.layer is None else args.layer], depth)
-
-    def states(examples: list[Example]) -> np.ndarray:
-        prompts = [prompt_encoder.prompt_ids(e.question) for e in examples]
-        parts = [
-            last_states(model, layer, prompts[i : i + BATCH], prompt_encoder.tokenizer.pad_token_id)
-            for i in range(0, len(prompts), BATCH)
-        ]
-        return torch.cat(parts).cpu().numpy()
-
-    x = states([*forget, *retain])
-    y = np.array([1] * len(forget) + [0] * len(retain))
-    scaler = StandardScaler()
-    regression = LogisticRegression(class_weight="balanced", max_iter=2000)
-    probe = make_pipeline(scaler, regression)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=args.seed)
-    unseen = cross_val_predict(probe, x, y, cv=folds, method="decision_function")[y == 0]
-    probe.fit(x, y)
-    weight = (
-        regression.coef_[0] / scaler.scale_
-    )  # w . (h - mean) / scale + b, as one linear function of h
-    bias = float(regression.intercept_[0] - weight @ scaler.mean_)
-    threshold = float(np.quantile(unseen, args.quantile))
-    fired = x @ weight + bias > threshold
-    told = {
-        "layer": layer,
-        "threshold": threshold,
-        "forget_fired": float(fired[y == 1].mean()),
-        "retain_fired": float(fired[y == 0].mean()),
-    }
-    guard = InputFilter(
-        "probe", refusals, layer, bias, threshold, weight=torch.tensor(weight, dtype=torch.float32)
-    )
-    return guard, told | {"trainable_params": len(weight) + 1}
-
-
-def control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
-    """Make, or find made, the control that `args` name; return its run directory."""
+def train_control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
+    """Fit the control that `args` name, unless it is finished; returns its run directory."""
     run, config = cell_of(args, origins, plain, "control", args.control)
-    source = open_benchmark_of(args)
-    forget = source.examples(args.split)
-    retain = source.unlearning_retain(args.split, args.retain_split)
+    benchmark = open_benchmark_of(args)
+    forget = benchmark.examples(args.split)
+    retain = benchmark.unlearning_retain(args.split, args.retain_split)
     if run.skip(config, args.overwrite):
         return run.path
     target = resolve_target(args)
-    began = time.perf_counter()
-    if args.control == "probe":
-        guard, told = fit_probe(args, target, forget, retain, source.refusals)
-    else:
-        names = sorted({e.entity for e in forget if e.entity})
-        if args.control == "words":
-            others = {word for e in retain if e.entity for word in e.entity.split()}
-            names = sorted(
-                {word for name in names for word in name.split() if word not in others | PARTICLES}
-            )
-        if not names:
-            raise ValueError(
-                f"{args.benchmark}: no row of {args.split} tells its author's name, so there is nothing to filter for"
-            )
-        guard = InputFilter("keyword", source.refusals, names=names)
-        told = {"names": len(names), "trainable_params": 0}
+
+    def load_target():
+        model = load_model(target, args.device, args.dtype, args.attn)
+        return model, load_prompt_encoder(args, target)
+
+    inputs = FilterInputs(
+        forget, retain, benchmark.refusals, load_target, args.layer, args.quantile, args.seed
+    )
+    start = time.perf_counter()
+    control, result = registered_filters()[args.control].fit(inputs)
     run.begin(config | {"target": target}, args.overwrite)
     show(args, origins)
-    guard.save(run.path)
-    run.finish(told | {"train_seconds": round(time.perf_counter() - began, 2)})
+    control.save(run.path)
+    run.finish(result | {"train_seconds": round(time.perf_counter() - start, 2)})
     return run.path
 
 
 def main(argv: list[str] | None) -> None:
-    control(*read(argv))
+    train_control(*read(argv))
 
 
 if __name__ == "__main__":

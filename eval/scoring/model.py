@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from baselines.guards.base import InputFilter
+from baselines.guards.base import InputFilter, load_filter
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from grun.requests import INDEX, Requests
@@ -118,7 +118,7 @@ class FilteredModel(EvalModel):
     ) -> tuple[list[list[int]], Tensor | None]:
         """Answer the prompts that pass the filter, refuse the others; the gates are [1, B]."""
         tokenizer = self.prompt_encoder.tokenizer
-        refused = self.input_filter.fires(self.model, tokenizer, prompts)
+        refused = self.input_filter.is_refused(self.model, tokenizer, prompts)
         passed = [place for place, stopped in enumerate(refused.tolist()) if not stopped]
         answers = iter([])
         if passed:
@@ -217,7 +217,7 @@ def load_run(path: Path, device: str, dtype: str, attn: str, weights: str) -> Ev
     if (path / "lora").exists():
         return EvalModel(path.name, load_lora(model, path / "lora", private), prompt_encoder)
     if (path / "guard").exists():
-        input_filter = InputFilter.load(path)
+        input_filter = load_filter(path)
         return FilteredModel(path.name, model, prompt_encoder, input_filter=input_filter)
     if (path / "adapter").exists():
         hooks = AdapterHooks(model, Adapter.load(model, path / "adapter"))

@@ -4,9 +4,13 @@ import pytest
 import torch
 
 from baselines import controls
-from baselines.guards.base import InputFilter, last_states
+from baselines.guards.base import FilterInputs, load_filter
+from baselines.guards.linear_probe import LinearProbe, last_states
+from baselines.guards.name_filter import NameFilter
+from baselines.guards.word_filter import WordFilter
 from eval.scoring.model import load_eval_model
 from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, QUESTIONS, copy_runs, only_run
+from unlearn.benchmarks.examples import Example
 from unlearn.language_model.batches import pad
 
 
@@ -22,22 +26,40 @@ def test_last_states_in_a_batch_equal_those_alone(frozen_model, tokenizer, promp
     torch.testing.assert_close(states, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_probe_fires_above_its_threshold(frozen_model, tokenizer, prompts, tmp_path):
+def test_probe_refuses_above_its_threshold(frozen_model, tokenizer, prompts, tmp_path):
     """Where w . h + b > threshold; a saved probe likewise."""
     states = last_states(frozen_model, 1, prompts, tokenizer.pad_token_id)
     weight = torch.randn(states.shape[1], generator=torch.Generator().manual_seed(0))
     values = states @ weight + 0.5
     threshold = float(values.sort().values[1:3].mean())
-    probe = InputFilter("probe", ["No."], 1, 0.5, threshold, weight=weight)
+    probe = LinearProbe(["No."], 1, 0.5, threshold, weight)
     probe.save(tmp_path)
     expected = (values > values.median()).tolist()
-    for guard in (probe, InputFilter.load(tmp_path)):
-        assert guard.fires(frozen_model, tokenizer, prompts).tolist() == expected
+    for control in (probe, load_filter(tmp_path)):
+        assert control.is_refused(frozen_model, tokenizer, prompts).tolist() == expected
 
 
-def test_keywords_are_whole_words_in_any_case(frozen_model, tokenizer, prompts):
-    guard = InputFilter("keyword", ["No."], names=["ADA LOW", "we"])
-    assert guard.fires(frozen_model, tokenizer, prompts).tolist() == [True, False, True, False]
+def test_names_are_whole_words_in_any_case(frozen_model, tokenizer, prompts):
+    control = NameFilter(["No."], ["ADA LOW", "we"])
+    refused = control.is_refused(frozen_model, tokenizer, prompts)
+    assert refused.tolist() == [True, False, True, False]
+
+
+def build_inputs(*forget_names) -> FilterInputs:
+    forget = [Example(i, "Who?", "x", entity=name) for i, name in enumerate(forget_names)]
+    retain = [Example(9, "Who?", "x", entity="Bo Low")]
+    return FilterInputs(forget, retain, ["No."], None, None, 0.99, 0)
+
+
+def test_word_filter_leaves_out_shared_words_and_particles():
+    control, result = WordFilter.fit(build_inputs("Ada van Low"))
+    assert control.names == ["Ada"]
+    assert result == {"names": 1, "trainable_params": 0}
+
+
+def test_name_filter_without_names_is_refused():
+    with pytest.raises(ValueError, match="nothing to filter"):
+        NameFilter.fit(build_inputs(None))
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +79,9 @@ def test_control_refuses_or_lets_the_target_answer(kind, runs):
         load_eval_model(runs / AUTHORS_FOLDER / "full" / "target-seed42") as target,
     ):
         tokenizer = filtered.prompt_encoder.tokenizer
-        questions = ["Where was x born?", *filtered.input_filter.names[:1]]
+        questions = ["Where was x born?", *getattr(filtered.input_filter, "names", [])[:1]]
         prompts = [filtered.prompt_encoder.prompt_ids(question) for question in questions]
-        refused = filtered.input_filter.fires(filtered.model, tokenizer, prompts).tolist()
+        refused = filtered.input_filter.is_refused(filtered.model, tokenizer, prompts).tolist()
         if kind != "probe":
             assert refused == [False, True]
         texts, gates = filtered.generate(prompts, 6)
@@ -72,7 +94,7 @@ def test_control_refuses_or_lets_the_target_answer(kind, runs):
         assert filtered.forward_answers(batch) is None
 
 
-def test_probe_reports_how_often_it_fires(runs):
+def test_probe_reports_how_often_it_refuses(runs):
     assert only_run(runs, "forget10/control-probe-*").result["forget_fired"] >= 0
 
 
