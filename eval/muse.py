@@ -21,23 +21,19 @@ from pathlib import Path
 from eval.metrics import muse as muse_metrics
 from eval.metrics.tofu import gate_statistics
 from eval.run import cell_runs, opened
-from eval.scoring.likelihood import by_length, token_statistics, tokens_of
+from eval.scoring.documents import NEW_TOKENS, DocumentScorer
 from eval.scoring.model import EvalModel
-from eval.scoring.scoring import Rows, SetFile, bar, exactly, generations
+from eval.scoring.set_file import SetFile
 from unlearn.benchmarks.base import Benchmark
-from unlearn.benchmarks.examples import Example
-from unlearn.benchmarks.muse import NAMES, split_into_chunks, split_prompt
+from unlearn.benchmarks.muse import NAMES
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, read_json, write_json
-from unlearn.language_model.batches import pad
-from unlearn.language_model.prompts import Encoded, PromptEncoder, count_common_prefix
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.loss import open_benchmark_of
 
 FOLDER = "muse"  # <run>/eval/muse: the sets are the same for every forget split
-NEW_TOKENS = {"verbmem": 128, "knowmem_f": 32, "knowmem_r": 32}
 LEARNT = 0.4  # what a target's VerbMem and KnowMem must reach; MUSE's own have .55 and more
-TEXTS = ("privleak_forget", "privleak_retain", "privleak_holdout")
 
 
 @dataclass
@@ -73,98 +69,6 @@ class MuseFlags(RunFlags, DataFlags):
             raise ValueError(f"--batch_size {self.batch_size}: must be at least 1")
 
 
-@dataclass(frozen=True)
-class MuseScorer:
-    """How a set is scored, in the shape of `eval.scoring.scoring.Scorer`: one part for each set."""
-
-    batch_size: int
-    prompt_space: bool
-    dtype: str
-
-    def parts(
-        self, name: str
-    ) -> dict[str, tuple[dict, Callable[[EvalModel, str, list[Example], Rows], list[dict]]]]:
-        if name in TEXTS:
-            return {"likelihood": ({"dtype": self.dtype}, self.likelihood)}
-        space = {"prompt_space": self.prompt_space} if name != "verbmem" else {}
-        return {
-            "generation": (
-                {"dtype": self.dtype, "max_new_tokens": NEW_TOKENS[name]} | space,
-                self.generation,
-            )
-        }
-
-    def generation(
-        self, eval_model: EvalModel, name: str, examples: list[Example], _rows: Rows
-    ) -> list[dict]:
-        """generation, rougeL_f1 and rougeL_f1_ou against the true text, gates of the prompt's last
-        token where the model has them."""
-        end = " " if name != "verbmem" and self.prompt_space else ""
-        texts = generations(
-            eval_model,
-            [e.question + end for e in examples],
-            self.batch_size,
-            NEW_TOKENS[name],
-            bar(eval_model, name, "generation"),
-        )
-        found = []
-        for e, (text, gates) in zip(examples, texts, strict=True):
-            said, truth = (
-                (text, first_tokens(eval_model, e.answer, NEW_TOKENS[name]))
-                if name == "verbmem"
-                else (muse_metrics.cut_answer(text), e.answer)
-            )
-            row = {
-                "generation": said,
-                "rougeL_f1": muse_metrics.rouge_f1(said, truth),
-                "rougeL_f1_ou": muse_metrics.rouge_f1(said, e.answer, "ou"),
-            }
-            found.append(row | ({"gates": gates} if gates else {}))
-        return found
-
-    def likelihood(
-        self, eval_model: EvalModel, name: str, examples: list[Example], _rows: Rows
-    ) -> list[dict]:
-        """logprobs [n - 1]: log p of every token of a text but its first, in one pass; nothing for
-        a model without likelihoods."""
-        encoded = [whole(eval_model.prompt_encoder, e.answer) for e in examples]
-        found = [{} for _ in examples]
-        for indices in bar(eval_model, name, "likelihood")(
-            by_length([len(e.ids) for e in encoded], self.batch_size)
-        ):
-            said = eval_model.forward_answers(
-                pad(
-                    [encoded[i] for i in indices],
-                    eval_model.prompt_encoder.tokenizer.pad_token_id,
-                    eval_model.device,
-                )
-            )
-            if said is None:
-                return found
-            for i, tokens in zip(
-                indices,
-                tokens_of(token_statistics(said.logits, said.labels), said.lengths.tolist()),
-                strict=True,
-            ):
-                found[i] = {"logprobs": exactly(tokens.logprobs)}
-        return found
-
-
-def first_tokens(eval_model: EvalModel, text: str, count: int) -> str:
-    """The text of its first `count` ids, the tokenizer's first special one included
-    (muse:metrics/verbmem.py)."""
-    tokenizer = eval_model.prompt_encoder.tokenizer
-    return tokenizer.decode(tokenizer(text)["input_ids"][:count], skip_special_tokens=True).strip()
-
-
-def whole(prompt_encoder: PromptEncoder, text: str) -> Encoded:
-    """A text, every token but the first scored; its `prompt` ends where training cuts it, for a
-    gated model's edit (module docstring)."""
-    ids = prompt_encoder.tokenizer(text)["input_ids"]
-    first = prompt_encoder.tokenizer(split_prompt(split_into_chunks(text)[0])[0])["input_ids"]
-    return Encoded(ids, max(1, count_common_prefix(first, ids)), 1)
-
-
 def evaluate(
     folder: Path, about: dict, opening: Callable[[], EvalModel], source: Benchmark, args: MuseFlags
 ) -> None:
@@ -172,7 +76,7 @@ def evaluate(
     row in the tables."""
     began = time.perf_counter()
     sets = source.evaluation_sets(args.split)
-    scorer = MuseScorer(args.batch_size, args.prompt_space, args.dtype)
+    scorer = DocumentScorer(args.batch_size, args.prompt_space, args.dtype)
     files = {
         name: SetFile.open(folder / f"{name}.json", name, source.name, examples, args.overwrite)
         for name, examples in sets.items()
@@ -184,7 +88,7 @@ def evaluate(
                 eval_model.prompt_encoder.tokenizer, "text", max_length=2**30
             )  # prompts come whole, and are never cut
             for name in missing:
-                list(files[name].fill(eval_model, scorer, sets[name]))
+                files[name].fill(eval_model, scorer, sets[name])
     told = (
         f"evaluated {', '.join(missing)} in {time.perf_counter() - began:.1f} s"
         if missing

@@ -16,7 +16,8 @@ from pathlib import Path
 from eval.metrics.fluency import CharacterModel, Classifier
 from eval.report.summary import Options, write_summary
 from eval.scoring.model import EvalModel, load_eval_model
-from eval.scoring.scoring import Scorer, SetFile
+from eval.scoring.questions import QuestionScorer
+from eval.scoring.set_file import SetFile
 from unlearn.benchmarks.base import Benchmark
 from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
 from unlearn.config.recipes import recipe
@@ -103,7 +104,7 @@ def opened(run: Run, args: EvalFlags) -> EvalModel:
 
 
 def evaluate(
-    run: Run, source: Benchmark, args: EvalFlags, scorer: Scorer
+    run: Run, source: Benchmark, args: EvalFlags, scorer: QuestionScorer
 ) -> tuple[Path, list[str]]:
     """Score one run on every set of the split; return the folder of its results, and what was wrong
     with a set.
@@ -126,7 +127,7 @@ def evaluate(
         with opened(run, args) as eval_model:
             for name in missing:
                 try:
-                    list(files[name].fill(eval_model, scorer, sets[name]))
+                    files[name].fill(eval_model, scorer, sets[name])
                 # one set with an answer that this tokenizer cannot say must not cost the others
                 except ValueError as error:
                     problems.append(
@@ -143,14 +144,14 @@ def evaluate(
     return folder, problems
 
 
-def scorer_of(args: EvalFlags, source: Benchmark) -> Scorer:
+def scorer_of(args: EvalFlags, source: Benchmark) -> QuestionScorer:
     """How this command scores."""
     answers = [
         e.answer for examples in source.evaluation_sets(args.split).values() for e in examples
     ]
     letters = CharacterModel([*dict.fromkeys(answers), *source.refusals])
     classifier = Classifier(args.gibberish, args.device) if args.gibberish else None
-    return Scorer(
+    return QuestionScorer(
         args.batch_size,
         args.max_new_tokens,
         letters,

@@ -24,8 +24,8 @@ from torch import nn
 
 from eval.metrics.tofu import rouge_recall
 from eval.report.sequential_tables import draw, tabulate
+from eval.scoring.batching import batch_by_length
 from eval.scoring.model import EvalModel, load_eval_model
-from eval.scoring.scoring import by_length
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import open_benchmark
@@ -90,7 +90,7 @@ def rows_of(eval_model: EvalModel, examples: list[Example], args: SequentialFlag
     every example."""
     prompts = [eval_model.prompt_encoder.prompt_ids(e.question) for e in examples]
     found: list = [None] * len(examples)
-    for indices in by_length([len(p) for p in prompts], args.batch_size):
+    for indices in batch_by_length([len(p) for p in prompts], args.batch_size):
         texts, gates = eval_model.generate([prompts[i] for i in indices], args.max_new_tokens)
         encoded = [
             eval_model.prompt_encoder.encode(examples[i].question, examples[i].answer)

@@ -21,14 +21,14 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.scoring.lm_eval_model import BATCH, GrunLM, opened
+from eval.scoring.lm_eval_model import BATCH_SIZE, GrunLM, open_with_likelihoods
 from eval.scoring.multiple_choice import (
     STYLES,
-    accuracy,
-    by_grun,
-    by_lm_eval,
+    compute_accuracy,
     load_tasks,
-    quiet,
+    score_by_grun,
+    score_lm_eval_task,
+    silence_lm_eval,
     write_rows,
     write_tasks,
 )
@@ -60,12 +60,12 @@ class McqFlags(RunFlags, DataFlags):
     )
     limit: int | None = flag(None, "the first questions of every test alone")
     batch_size: int = flag(
-        BATCH, "contexts per forward; changes memory, not results", role="volatile"
+        BATCH_SIZE, "contexts per forward; changes memory, not results", role="volatile"
     )
 
     def __post_init__(self):
         if self.mcq not in STYLES:
-            raise ValueError(f"--mcq {self.mcq} is unknown; choose one of {', '.join(STYLES)}")
+            raise ValueError(f"--mcq {self.mcq} is unknown; choose one of letters, cloze, grun")
         if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
             raise ValueError(
                 f"--batch_size {self.batch_size}, --limit {self.limit}: both must be at least 1"
@@ -148,13 +148,13 @@ def evaluate(run: Run, args: McqFlags, tasks: dict[str, dict]) -> None:
         if args.overwrite or not path.exists() or read_json(path)["head"] != heads[name]
     ]
     if missing:
-        with opened(str(run.path), None, args.device, args.dtype) as eval_model:
+        with open_with_likelihoods(str(run.path), None, args.device, args.dtype) as eval_model:
             lm = GrunLM(eval_model, batch_size=args.batch_size)
             for name in missing:
                 rows = (
-                    by_grun(lm, name, open_benchmark_of(args).questions(name), args.limit)
+                    score_by_grun(lm, name, open_benchmark_of(args).questions(name), args.limit)
                     if args.mcq == "grun"
-                    else by_lm_eval(lm, tasks[name], args.limit)
+                    else score_lm_eval_task(lm, tasks[name], args.limit)
                 )
                 write_rows(paths[name], heads[name], rows)
     summary = summarise({name: read_json(path)["rows"] for name, path in paths.items()}, args.tests)
@@ -180,12 +180,12 @@ def summarise(rows: dict[str, list[dict]], tests: dict[str, str]) -> dict[str, f
             f"{kind}_acc_{name}": part for name, part in own.items()
         }
         for key, part in named.items():
-            found[key], found[f"{key}_stderr"] = accuracy(part)
+            found[key], found[f"{key}_stderr"] = compute_accuracy(part)
     subjects: dict[str, list[dict]] = {}
     for row in (row for part in rows.values() for row in part):
         subjects.setdefault(row["task"], []).append(row)
     return found | {
-        "subjects": {task: accuracy(part)[0] for task, part in sorted(subjects.items())}
+        "subjects": {task: compute_accuracy(part)[0] for task, part in sorted(subjects.items())}
     }
 
 
@@ -194,7 +194,7 @@ def main(argv: list[str] | None) -> None:
         return recipe("wmdp", benchmark=values.benchmark, model=values.model)
 
     args, _, plain = parse(McqFlags, argv, cell, __doc__)
-    quiet()
+    silence_lm_eval()
     benchmark = open_benchmark_of(args)
     local = [name for name in args.tests if benchmark.has_questions(name)]
     for name in args.tests if args.mcq != "letters" else ():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from eval.scoring.model import EvalModel
-from eval.scoring.scoring import Scorer
+from eval.scoring.questions import QuestionScorer
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
@@ -96,10 +96,10 @@ def compare_results(results: dict, examples: list[Example]) -> dict:
 
 def time_paths(options: EvaluationOptions, eval_model: EvalModel, examples: list[Example]):
     """(seconds of every round, results) of each path: a part, or a part with batch size 1."""
-    scorer = Scorer(options.batch_size, options.max_new_tokens)
+    scorer = QuestionScorer(options.batch_size, options.max_new_tokens)
     parts = scorer.parts("retain")
     work = {
-        part: lambda part=part: parts[part][1](eval_model, "retain", examples, []) for part in PARTS
+        part: lambda part=part: parts[part].compute(eval_model, "retain", examples, []) for part in PARTS
     }
     work["likelihood, batch 1"] = lambda: score_one_by_one(eval_model, examples)
     work["generation, batch 1"] = lambda: generate_one_by_one(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from eval.attacks.prompts import AttackPrompt, ExpectedAnswer, Sides, contains_value
 from eval.metrics.tofu import rouge_recall
-from eval.scoring.likelihood import by_length
+from eval.scoring.batching import batch_by_length
 from eval.scoring.model import EvalModel
 from unlearn.training.loop import PROGRESS_SECONDS
 
@@ -53,7 +53,7 @@ def generate_rows(
     """
     tokenizer = eval_model.prompt_encoder.tokenizer
     continuations: list = [None] * len(prompts)
-    batches = by_length([len(prompt.ids) for prompt in prompts], settings.batch_size)
+    batches = batch_by_length([len(prompt.ids) for prompt in prompts], settings.batch_size)
     title = f"{eval_model.name} {description}"
     for indices in tqdm(batches, desc=title, leave=False, delay=PROGRESS_SECONDS):
         ids = [prompts[i].ids for i in indices]

@@ -1,11 +1,13 @@
 """What a model says about given answers, token by token: one teacher-forced pass that every
 likelihood metric reads (import only).
 
-    tokens = read_answers(subject, [subject.prompt_encoder.encode(question, answer), ...], batch_size=64)
+    encoded = [eval_model.prompt_encoder.encode(question, answer), ...]
+    tokens = score_answers(eval_model, encoded, batch_size=64)
 
 Answers to one question share its prompt. It runs once, left-padded, with an adapter's edit at its
 last token, as in generation; its keys and values then serve all its answers, which run as
-right-padded continuations. Logits are made where labels are."""
+right-padded continuations. Logits are computed where labels are.
+"""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -15,18 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eval.scoring.batching import batch_by_length
 from eval.scoring.model import EvalModel
-from unlearn.language_model.batches import logits_only_at, pad, pad_left
+from unlearn.language_model.batches import AnswerLogits, logits_only_at, pad, pad_left
 from unlearn.language_model.prompts import Encoded
 
-CHUNK = 2**25  # logits looked at together: 128 MiB a copy in float32, whatever the vocabulary
+# logits that are reduced together: 128 MiB a copy in float32, whatever the vocabulary
+CHUNK = 2**25
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """The n scored tokens of one answer (its own and EOS), [n] each: logprobs = log p(y_t), correct
-    = (argmax is y_t), mean = mu_t = sum_v p log p, variance = sigma^2_t = sum_v p (log p - mu_t)^2.
-    float32, nats; correct is bool."""
+class TokenStatistics:
+    """Statistics of the n scored tokens of one answer (its own and EOS), [n] each, in nats.
+
+    logprobs   float32, log p(y_t)
+    correct    bool, argmax p = y_t
+    mean       float32, mu_t = sum_v p(v) log p(v)
+    variance   float32, sigma^2_t = sum_v p(v) (log p(v) - mu_t)^2
+    """
 
     logprobs: np.ndarray
     correct: np.ndarray
@@ -47,95 +55,86 @@ class Tokens:
         return self.nll_sum / len(self)
 
 
-def token_statistics(logits: Tensor, labels: Tensor) -> Tensor:
-    """logits [N, V], labels [N] -> [4, N] float32 on the CPU: the rows of `Tokens`, in its
-    order."""
-    rows = max(1, CHUNK // logits.shape[-1])
-    parts = [torch.zeros(4, 0)]
-    for own, label in zip(logits.split(rows), labels.split(rows), strict=True):
-        logp = own.float().log_softmax(-1)
-        p, finite = (
-            logp.exp(),
-            logp.clamp(min=-1e4),
-        )  # a token that cannot be said has p = 0 and must not make 0 * inf
+def compute_statistics(logits: Tensor, labels: Tensor) -> Tensor:
+    """logits [N, V], labels [N] -> [4, N] float32 on the CPU: the fields of `TokenStatistics`."""
+    size = max(1, CHUNK // logits.shape[-1])
+    chunks = [torch.zeros(4, 0)]
+    for chunk, label in zip(logits.split(size), labels.split(size), strict=True):
+        logp = chunk.float().log_softmax(-1)
+        p = logp.exp()
+        # a token whose logit is -inf has p = 0; without the clamp it would make 0 * inf
+        finite = logp.clamp(min=-1e4)
         mean = (p * finite).sum(-1)
         variance = (p * (finite - mean[:, None]).square()).sum(-1)
-        said = logp.gather(1, label[:, None])[:, 0]
-        parts.append(torch.stack([said, (own.argmax(-1) == label).float(), mean, variance]).cpu())
-    return torch.cat(parts, 1)
+        label_logp = logp.gather(1, label[:, None])[:, 0]
+        correct = (chunk.argmax(-1) == label).float()
+        chunks.append(torch.stack([label_logp, correct, mean, variance]).cpu())
+    return torch.cat(chunks, 1)
 
 
-def tokens_of(statistics: Tensor, lengths: list[int]) -> list[Tokens]:
+def split_statistics(statistics: Tensor, lengths: list[int]) -> list[TokenStatistics]:
     """[4, N] cut into answers of these lengths."""
     return [
-        Tokens(logprobs, correct.astype(bool), mean, variance)
-        for logprobs, correct, mean, variance in (s.numpy() for s in statistics.split(lengths, 1))
+        TokenStatistics(logprobs, correct.astype(bool), mean, variance)
+        for logprobs, correct, mean, variance in (
+            answer.numpy() for answer in statistics.split(lengths, 1)
+        )
     ]
 
 
-def by_length(lengths: list[int], size: int) -> list[list[int]]:
-    """Indices in batches of up to `size`, longest first: similar lengths share a batch, and memory
-    runs out early or never."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    return [order[i : i + size] for i in range(0, len(order), size)]
+def score_logits(answers: AnswerLogits) -> list[TokenStatistics]:
+    """The statistics of every answer of a batch."""
+    statistics = compute_statistics(answers.logits, answers.labels)
+    return split_statistics(statistics, answers.lengths.tolist())
 
 
-def read_answers(
+def score_answers(
     eval_model: EvalModel,
     encoded: list[Encoded],
     batch_size: int,
     progress: Callable[[list], Iterable] = iter,
-) -> list[Tokens] | None:
-    """The tokens of every encoded answer, in order; None for a subject that has no likelihoods (it
-    says None).
+) -> list[TokenStatistics] | None:
+    """The statistics of every encoded answer, in order; None for a model without likelihoods.
 
-    batch_size: answers a forward at most; changes memory, not results."""
+    batch_size: the most answers in one forward; it changes memory, not results.
+    """
     pad_id = eval_model.prompt_encoder.tokenizer.pad_token_id
     if eval_model.forward_answers(pad(encoded[:1], pad_id, eval_model.device)) is None:
         return None
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for i, e in enumerate(encoded):
         by_prompt.setdefault(tuple(e.ids[: e.prompt_length]), []).append(i)
-    found: list = [None] * len(encoded)
-    if len(by_prompt) == len(encoded) or not shares_prompts(eval_model):
-        for indices in progress(by_length([len(e.ids) for e in encoded], batch_size)):
-            said = eval_model.forward_answers(
-                pad([encoded[i] for i in indices], pad_id, eval_model.device)
-            )
-            place(
-                found,
-                indices,
-                tokens_of(token_statistics(said.logits, said.labels), said.lengths.tolist()),
-            )
-        return found
-    for groups in progress(
-        grouped(list(by_prompt.values()), [len(e.answer) for e in encoded], batch_size)
-    ):
-        place(
-            found,
-            [i for group in groups for i in group],
-            read_shared(eval_model, [[encoded[i] for i in group] for group in groups]),
-        )
-    return found
+    scores: list = [None] * len(encoded)
+    if len(by_prompt) == len(encoded) or not can_share_prompts(eval_model):
+        for indices in progress(batch_by_length([len(e.ids) for e in encoded], batch_size)):
+            batch = pad([encoded[i] for i in indices], pad_id, eval_model.device)
+            answers = score_logits(eval_model.forward_answers(batch))
+            for i, answer in zip(indices, answers, strict=True):
+                scores[i] = answer
+        return scores
+    lengths = [len(e.answer) for e in encoded]
+    for groups in progress(batch_groups(list(by_prompt.values()), lengths, batch_size)):
+        answers = score_shared_prompts(eval_model, [[encoded[i] for i in g] for g in groups])
+        indices = [i for group in groups for i in group]
+        for i, answer in zip(indices, answers, strict=True):
+            scores[i] = answer
+    return scores
 
 
-def shares_prompts(eval_model: EvalModel) -> bool:
+def can_share_prompts(eval_model: EvalModel) -> bool:
     """Whether a prompt may run once for all its answers: not where an edit goes on into the answer
-    (GRUN+; grun.inference.token_gate_hooks)."""
+    (GRUN+).
+    """
     return not (eval_model.adapter_hooks and eval_model.adapter_hooks.edits_answers)
 
 
-def place(found: list, indices: list[int], values: list) -> None:
-    for i, value in zip(indices, values, strict=True):
-        found[i] = value
-
-
-def grouped(groups: list[list[int]], lengths: list[int], size: int) -> list[list[list[int]]]:
-    """Batches of groups, those with the longest answers first, of up to `size` answers; a group of
-    more is cut."""
-    cut = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
+def batch_groups(groups: list[list[int]], lengths: list[int], size: int) -> list[list[list[int]]]:
+    """Batches of groups of up to `size` answers, those with the longest answers first; a group of
+    more answers is cut.
+    """
+    pieces = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
     batches: list[list[list[int]]] = []
-    for group in sorted(cut, key=lambda group: -max(lengths[i] for i in group)):
+    for group in sorted(pieces, key=lambda group: -max(lengths[i] for i in group)):
         if not batches or sum(map(len, batches[-1])) + len(group) > size:
             batches.append([])
         batches[-1].append(group)
@@ -143,8 +142,10 @@ def grouped(groups: list[list[int]], lengths: list[int], size: int) -> list[list
 
 
 @torch.no_grad()
-def read_shared(eval_model: EvalModel, groups: list[list[Encoded]]) -> list[Tokens]:
-    """The tokens of all answers of one batch; the answers of a group have one prompt."""
+def score_shared_prompts(
+    eval_model: EvalModel, groups: list[list[Encoded]]
+) -> list[TokenStatistics]:
+    """The statistics of all answers of one batch; the answers of a group have one prompt."""
     model = eval_model.model
     device = eval_model.device
     pad_id = eval_model.prompt_encoder.tokenizer.pad_token_id
@@ -153,10 +154,8 @@ def read_shared(eval_model: EvalModel, groups: list[list[Encoded]]) -> list[Toke
         [group[0].ids[: group[0].prompt_length] for group in groups], pad_id, device
     )
     rows = torch.arange(len(groups), device=device)
-    with (
-        editing(eval_model, ids, rows),
-        logits_only_at(head, rows, torch.full_like(rows, ids.shape[1] - 1)),
-    ):
+    last = torch.full_like(rows, ids.shape[1] - 1)
+    with edit_last_token(eval_model, ids, rows), logits_only_at(head, rows, last):
         prefix = model(
             input_ids=ids,
             attention_mask=mask,
@@ -165,82 +164,47 @@ def read_shared(eval_model: EvalModel, groups: list[list[Encoded]]) -> list[Toke
         )
     answers = [e.answer for group in groups for e in group]
     owner = torch.tensor([row for row, group in enumerate(groups) for _ in group], device=device)
-    first = token_statistics(
-        prefix.logits[0][owner], torch.tensor([answer[0] for answer in answers], device=device)
-    )
+    first_labels = torch.tensor([answer[0] for answer in answers], device=device)
+    first = compute_statistics(prefix.logits[0][owner], first_labels)
     width = max(map(len, answers)) - 1
+    lengths = [len(answer) for answer in answers]
     if not width:
-        return tokens_of(first, [1] * len(answers))
-    prefix.past_key_values.reorder_cache(owner)  # each answer behind its own copy of the prompt
-    inputs = torch.tensor(
-        [answer[:-1] + [pad_id] * (width + 1 - len(answer)) for answer in answers], device=device
-    )
+        return split_statistics(first, lengths)
+    # each answer continues its own copy of its prompt's keys and values
+    prefix.past_key_values.reorder_cache(owner)
+    inputs = [answer[:-1] + [pad_id] * (width + 1 - len(answer)) for answer in answers]
     real = torch.tensor(
-        [[1] * (len(answer) - 1) + [0] * (width + 1 - len(answer)) for answer in answers],
-        device=device,
+        [[1] * (length - 1) + [0] * (width + 1 - length) for length in lengths], device=device
     )
     places = real.nonzero()
-    with editing(eval_model, ids, owner), logits_only_at(head, places[:, 0], places[:, 1]):
+    with (
+        edit_last_token(eval_model, ids, owner),
+        logits_only_at(head, places[:, 0], places[:, 1]),
+    ):
         logits = model(
-            input_ids=inputs,
+            input_ids=torch.tensor(inputs, device=device),
             attention_mask=torch.cat([mask[owner], real], 1),
             position_ids=mask.sum(1)[owner][:, None] + torch.arange(width, device=device),
             past_key_values=prefix.past_key_values,
             use_cache=True,
         ).logits[0]
-    later = token_statistics(
-        logits, torch.tensor([token for answer in answers for token in answer[1:]], device=device)
-    )
-    lengths = [len(answer) for answer in answers]
-    parts = zip(first.split(1, 1), later.split([n - 1 for n in lengths], 1), strict=True)
-    return tokens_of(torch.cat([part for pair in parts for part in pair], 1), lengths)
+    later_labels = [token for answer in answers for token in answer[1:]]
+    later = compute_statistics(logits, torch.tensor(later_labels, device=device))
+    return join_statistics(first, later, lengths)
 
 
-def editing(eval_model: EvalModel, prompts: Tensor, rows: Tensor):
-    """An adapter edits the last token of left-padded `prompts`, in a pass with one row for each of
-    `rows`; answers behind it stay."""
-    return (
-        eval_model.adapter_hooks.at(torch.full_like(rows, prompts.shape[1] - 1))
-        if eval_model.adapter_hooks
-        else nullcontext()
-    )
+def join_statistics(first: Tensor, later: Tensor, lengths: list[int]) -> list[TokenStatistics]:
+    """The statistics of A answers, from those of their first tokens [4, A] and of all later ones
+    [4, N - A].
+    """
+    pairs = zip(first.split(1, 1), later.split([n - 1 for n in lengths], 1), strict=True)
+    return split_statistics(torch.cat([part for pair in pairs for part in pair], 1), lengths)
 
 
-def gradient_norms(
-    eval_model: EvalModel, encoded: list[Encoded], progress: Callable[[list], Iterable] = iter
-) -> list[float]:
-    """GradNorm of each answer: the mean over the model's parameter tensors of ||d L / d theta||_2,
-    L = mean -log p of its tokens but the last (spec 7.5). Through an adapter's edit, but not with
-    respect to it; in evaluation mode, where upstream trains (no dropout).
-
-    A gradient is dropped once its norm is taken, so memory holds one tensor's at a time. Raises
-    `ValueError` for an answer of one token."""
-    weights = [weight for weight in eval_model.model.parameters() if weight.is_floating_point()]
-    before = [weight.requires_grad for weight in weights]
-    norms = []
-    found = []
-
-    def take(weight: Tensor) -> None:
-        norms.append(weight.grad.float().norm())
-        weight.grad = None
-
-    handles = [
-        weight.requires_grad_(True).register_post_accumulate_grad_hook(take) for weight in weights
-    ]
-    try:
-        for e in progress(encoded):
-            if len(e.answer) < 2:
-                raise ValueError(
-                    f"the answer {eval_model.prompt_encoder.tokenizer.decode(e.answer)!r} has no token besides its end, so it has no gradient norm"
-                )
-            norms.clear()
-            batch = pad([e], eval_model.prompt_encoder.tokenizer.pad_token_id, eval_model.device)
-            with torch.enable_grad():
-                eval_model.forward_weights(batch).nll[:-1].mean().backward()
-            found.append(float(torch.stack(norms).mean()))
-    finally:
-        for handle in handles:
-            handle.remove()
-        for weight, required in zip(weights, before, strict=True):
-            weight.requires_grad_(required)
-    return found
+def edit_last_token(eval_model: EvalModel, prompts: Tensor, rows: Tensor):
+    """A context in which an adapter edits the last token of left-padded `prompts`, in a pass with
+    one row for each of `rows`; the answers behind it are not edited.
+    """
+    if eval_model.adapter_hooks is None:
+        return nullcontext()
+    return eval_model.adapter_hooks.at(torch.full_like(rows, prompts.shape[1] - 1))

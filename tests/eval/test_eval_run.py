@@ -8,7 +8,7 @@ import pytest
 
 from eval import run as eval_run
 from eval.report import tables
-from eval.scoring.scoring import Scorer
+from eval.scoring.questions import QuestionScorer
 from grun import train as grun_train
 from unlearn.config.flags import run_command
 from unlearn.config.run_directory import read_json, write_json, write_text
@@ -117,7 +117,7 @@ def test_interrupted_anywhere_it_resumes_and_computes_nothing_twice(
     stop = [0]
 
     def stopping(part):
-        compute = getattr(Scorer, part)
+        compute = getattr(QuestionScorer, part)
 
         def wrapped(self, eval_model, name, examples, rows):
             stop[0] += 1
@@ -130,7 +130,7 @@ def test_interrupted_anywhere_it_resumes_and_computes_nothing_twice(
 
     with monkeypatch.context() as patch:
         for part in PARTS:
-            patch.setattr(Scorer, part, stopping(part))
+            patch.setattr(QuestionScorer, part, stopping(part))
         starts = 0
         while True:
             starts += 1

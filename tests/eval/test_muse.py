@@ -17,6 +17,7 @@ from baselines import train as baselines_train
 from eval import muse as eval_muse
 from eval.metrics import muse as muse_metrics
 from eval.report import muse_tables
+from eval.scoring import documents
 from eval.scoring.model import load_eval_model
 from grun import sequential as grun_sequential
 from unlearn.benchmarks import muse
@@ -119,8 +120,8 @@ def test_the_text_template_is_the_text():
         1,
     )
     assert (
-        eval_muse.whole(prompt_encoder, TEXT).ids == encoded.ids[:-1]
-        and eval_muse.whole(prompt_encoder, TEXT).prompt_length == encoded.prompt_length
+        documents.encode_text(prompt_encoder, TEXT).ids == encoded.ids[:-1]
+        and documents.encode_text(prompt_encoder, TEXT).prompt_length == encoded.prompt_length
     )
 
 
@@ -275,7 +276,8 @@ def toy(tmp_path_factory):
     runs = tmp_path_factory.mktemp("toy") / "runs"
     patch = pytest.MonkeyPatch()
     patch.setattr(news, "ARTICLES", FEW)
-    patch.setattr(eval_muse, "NEW_TOKENS", dict.fromkeys(eval_muse.NEW_TOKENS, 6))
+    for name in documents.NEW_TOKENS:
+        patch.setitem(documents.NEW_TOKENS, name, 6)
     base = ["--benchmark", "muse", "--runs", str(runs)]
     tiny = [*base, "--steps", "3", "--hidden", "32", "--depth", "3", "--batch", "8"]
     for split, name in (("full", "target-seed42"), ("retain", "reference-seed42")):
@@ -361,11 +363,11 @@ def test_texts_are_scored_alike_in_any_batch_and_before_an_edit_as_without_one(t
 
     def logprobs(path, size):
         with load_eval_model(path) as eval_model:
-            rows = eval_muse.MuseScorer(size, False, "auto").likelihood(
+            rows = documents.DocumentScorer(size, False, "auto").likelihood(
                 eval_model, "privleak_forget", examples, []
             )
             return [row["logprobs"] for row in rows], [
-                eval_muse.whole(eval_model.prompt_encoder, e.answer) for e in examples
+                documents.encode_text(eval_model.prompt_encoder, e.answer) for e in examples
             ]
 
     (one, encoded), (five, _), (plain, _) = (
@@ -407,7 +409,9 @@ def test_a_space_ends_knowmem_prompts_where_published(toy):
     eval_model.name = "x"
     example = open_benchmark("muse").evaluation_sets("forget")["knowmem_f"][0]
     for space in (True, False):
-        eval_muse.MuseScorer(2, space, "auto").generation(eval_model, "knowmem_f", [example], [])
+        documents.DocumentScorer(2, space, "auto").generation(
+            eval_model, "knowmem_f", [example], []
+        )
     assert [text[-8:] for text in seen] == ["Answer: ", "\nAnswer:"]
     assert (
         json.dumps(eval_muse.read([])[0].prompt_space) == "false"

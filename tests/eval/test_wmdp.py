@@ -196,12 +196,12 @@ def test_gruns_rule(toy):
     """Its rows are shuffled, the right answer is at the drawn place, and the prompt ends in a
     space."""
     asked = open_benchmark("wmdp", authors=2).questions("locks")
-    prompts = mcq.grun_prompts(asked, 6)
-    assert len(prompts) == 6 and prompts == mcq.grun_prompts(asked, 6)
+    prompts = mcq.build_grun_prompts(asked, 6)
+    assert len(prompts) == 6 and prompts == mcq.build_grun_prompts(asked, 6)
     by_question = {q.question: q for q in asked[:6]}
     for text, place in prompts:
         header, question, *choices, last = text.split("\n")
-        assert last == "Answer: " and header == mcq.HEADER
+        assert last == "Answer: " and header == mcq.GRUN_HEADER
         assert (
             choices[place]
             == f"{'ABCD'[place]}. {by_question[question].choices[by_question[question].answer]}"

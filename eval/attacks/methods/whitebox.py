@@ -11,7 +11,7 @@ import torch
 from eval.attacks.answers import AttackInputs, generate_rows
 from eval.attacks.prompts import iterate_sides, plain_prompts, prefill_ids
 from eval.attacks.registry import attack
-from eval.scoring.likelihood import by_length
+from eval.scoring.batching import batch_by_length
 from eval.scoring.model import EvalModel, FilteredModel
 from unlearn.benchmarks.examples import Example
 from unlearn.language_model.architecture import find_decoder_layers, find_final_norm
@@ -52,7 +52,7 @@ def logit_lens(eval_model: EvalModel, inputs: AttackInputs) -> list[dict]:
     encoded = [prompt_encoder.encode(e.question, e.answer) for _, e in examples]
     spans = [find_secret_tokens(prompt_encoder, e) for _, e in examples]
     rows: list = [None] * len(examples)
-    for indices in by_length([len(e.ids) for e in encoded], inputs.settings.batch_size):
+    for indices in batch_by_length([len(e.ids) for e in encoded], inputs.settings.batch_size):
         pad_id = prompt_encoder.tokenizer.pad_token_id
         batch = pad([encoded[i] for i in indices], pad_id, eval_model.device)
         correct = predict_by_layer(eval_model, batch) == batch.labels

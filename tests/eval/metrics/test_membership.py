@@ -13,8 +13,8 @@ import torch
 
 from eval.metrics import membership
 from eval.report.summary import membership_attacks
-from eval.scoring.likelihood import token_statistics, tokens_of
-from eval.scoring.scoring import exactly
+from eval.scoring.likelihood import compute_statistics, split_statistics
+from eval.scoring.set_file import shorten_floats
 
 LOG2 = math.log(2)
 P = [1 / 2, 1 / 4, 1 / 8, 1 / 8]
@@ -26,16 +26,16 @@ def row(labels, answer="Lune Prize", p=None):
     logits = torch.tensor([p or P] * len(labels)).log()
     statistics = torch.cat(
         [
-            token_statistics(logits, torch.tensor(labels)),
+            compute_statistics(logits, torch.tensor(labels)),
             torch.tensor([[0.0], [1.0], [0.0], [0.0]]),
         ],
         1,
     )
-    (tokens,) = tokens_of(statistics, [len(labels) + 1])
+    (tokens,) = split_statistics(statistics, [len(labels) + 1])
     said = {
-        "answer_logprobs": exactly(tokens.logprobs),
-        "answer_logp_mean": exactly(tokens.mean),
-        "answer_logp_variance": exactly(tokens.variance),
+        "answer_logprobs": shorten_floats(tokens.logprobs),
+        "answer_logp_mean": shorten_floats(tokens.mean),
+        "answer_logp_variance": shorten_floats(tokens.variance),
     }
     return {
         "index": 0,
@@ -48,14 +48,14 @@ def row(labels, answer="Lune Prize", p=None):
 
 
 def test_token_statistics_of_four_tokens():
-    found = token_statistics(torch.tensor([P, P]).log() + 3.0, torch.tensor([0, 2]))
+    found = compute_statistics(torch.tensor([P, P]).log() + 3.0, torch.tensor([0, 2]))
     expected = [[-LOG2, -3 * LOG2], [1, 0], [-1.75 * LOG2] * 2, [0.6875 * LOG2**2] * 2]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=1e-5)
 
 
 def test_token_statistics_where_a_token_cannot_be_said():
     """Half each on two tokens, none on the others: mu = -log 2, sigma^2 = 0, not 0 * inf."""
-    found = token_statistics(torch.tensor([[0.0, 0.0, -math.inf, -math.inf]]), torch.tensor([1]))
+    found = compute_statistics(torch.tensor([[0.0, 0.0, -math.inf, -math.inf]]), torch.tensor([1]))
     torch.testing.assert_close(found, torch.tensor([[-LOG2], [0.0], [-LOG2], [0.0]]))
 
 
