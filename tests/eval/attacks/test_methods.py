@@ -48,7 +48,7 @@ def test_gate_off_asks_the_model_without_its_adapter(toy_runs):
         assert gate_off(target, inputs) == []
         untouched = generations(ATTACKS["clean"].run(target, inputs))
         refuse_all = SimpleNamespace(
-            fires=lambda *_: torch.ones(4, dtype=bool), refusal=lambda _: "No."
+            is_refused=lambda *_: torch.ones(4, dtype=bool), refusal=lambda _: "No."
         )
         filtered = FilteredModel(
             target.name, target.model, target.prompt_encoder, input_filter=refuse_all
