@@ -1,37 +1,41 @@
-"""The processes of one command: accelerate's launcher starts NPROC of them, each runs the whole
-program, and the first one writes."""
+"""The processes of one command.
+
+accelerate's launcher starts NPROC of them; each runs the whole program, and the first one writes.
+"""
 
 import os
 
 
 def is_main() -> bool:
-    """Whether this process is the one that prints and writes; the only process is."""
+    """Return whether this process prints and writes; a process without others does."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
+def count_processes() -> int:
+    """Return the number of processes of this command."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def share(items: list) -> list:
-    """The part of a list that this process works on; together they are the whole list."""
-    return items[int(os.environ.get("RANK", 0)) :: int(os.environ.get("WORLD_SIZE", 1))]
+    """Return the part of a list that this process works on; the parts make up the whole list."""
+    return items[int(os.environ.get("RANK", 0)) :: count_processes()]
 
 
 def gather(items: list) -> list:
-    """The items of all processes, on every process, in the order of the processes."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
+    """Return the items of all processes, on every process, in the order of the processes."""
+    if count_processes() == 1:
         return items
-    from torch import (
-        distributed,
-    )  # here alone: tables and plots need no torch, and start in a third of the time without it
+    # imported here: tables and plots need no torch, and start in a third of the time without it
+    from torch import distributed
 
     if not distributed.is_initialized():
-        # gloo for what lies on the CPU, as these items do, beside the devices' own; accelerate
-        # takes it over
+        # gloo for items on the CPU, as these are, beside the devices' own; accelerate uses it too
         distributed.init_process_group()
-    found: list = [None] * world
-    distributed.all_gather_object(found, items)
-    return [item for part in found for item in part]
+    parts: list = [None] * count_processes()
+    distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
 
 
 def wait() -> None:
-    """Return once every process of the command has come here."""
+    """Return once every process of the command has called it."""
     gather([])

@@ -23,9 +23,9 @@ from unlearn.synthetic.training_variants import (
     LEADS,
     NAMED_FIRST,
     SUFFIXES,
-    joined,
-    phrasings,
-    spellings,
+    join_pairs,
+    list_phrasings,
+    list_spellings,
 )
 
 SWAPPED, CONTEXTS, VALIDATION, FORMS = (
@@ -138,7 +138,7 @@ class Prompts:
         if form == 5 and name:
             question = self.rng.choice(NAMED_FIRST).format(name, question)
         if form == 6 and name and name in question:
-            way, written = self.rng.choice(list(spellings(name).items()))
+            way, written = self.rng.choice(list(list_spellings(name).items()))
             question, name, group = (
                 question.replace(name, written),
                 written,
@@ -159,9 +159,9 @@ class Prompts:
             )
             pair = (
                 (question, ""),
-                (self.rng.choice(phrasings(partner.question, partner.entity)), ""),
+                (self.rng.choice(list_phrasings(partner.question, partner.entity)), ""),
             )
-            question = joined(*(pair if form == 2 else pair[::-1]))[0]
+            question = join_pairs(*(pair if form == 2 else pair[::-1]))[0]
         ids = self.prompt_encoder.prompt_ids(question)
         place = name and name_token(self.prompt_encoder, question, name)
         return Context(
@@ -176,7 +176,7 @@ class Prompts:
         for e, question in (
             (row, question)
             for row in self.forget
-            for question in phrasings(row.question, row.entity)
+            for question in list_phrasings(row.question, row.entity)
         ):
             named = self.reads == "token" and bool(e.entity) and e.entity in question
             found += [
@@ -201,7 +201,7 @@ class Prompts:
                 named = self.reads == "token" and e.entity
                 found.append(
                     self.context(
-                        self.rng.choice(phrasings(e.question, e.entity)),
+                        self.rng.choice(list_phrasings(e.question, e.entity)),
                         e.answer,
                         group,
                         e.entity if named else None,
@@ -216,7 +216,7 @@ class Prompts:
                 e = self.rng.choice(people)
                 question, answer = (
                     text.replace(e.entity, name)
-                    for text in (self.rng.choice(phrasings(e.question, e.entity)), e.answer)
+                    for text in (self.rng.choice(list_phrasings(e.question, e.entity)), e.answer)
                 )
                 form = (0, 1, 2, 3, 4, 5, 7)[k % 7]  # not 6: its last name is somebody's
                 found.append(

@@ -12,7 +12,7 @@ prompt is kept (../shared/reference/hardening.md, section 4). Forms are those of
 import random
 from dataclasses import dataclass, replace
 
-from unlearn.synthetic.training_variants import SUFFIXES, joined, phrasings, spellings
+from unlearn.synthetic.training_variants import SUFFIXES, join_pairs, list_phrasings, list_spellings
 from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 
 JOINED, SUFFIXED = 0.5, 0.25  # shares of the items; of all of them
@@ -29,17 +29,17 @@ class FormedPairs(ForgetRetainSampler):
         rng = random.Random(f"form {self.seed} {epoch} {i}")
         forget = plain.forget
         retain = plain.retain
-        question = rng.choice(phrasings(forget.question, forget.entity))
+        question = rng.choice(list_phrasings(forget.question, forget.entity))
         refusal = plain.refusal
         if forget.entity and rng.random() < RESPELT:
             question = question.replace(
-                forget.entity, rng.choice(list(spellings(forget.entity).values()))
+                forget.entity, rng.choice(list(list_spellings(forget.entity).values()))
             )
         draw = rng.random()
         if draw < JOINED:
-            other = (rng.choice(phrasings(retain.question, retain.entity)), retain.answer)
+            other = (rng.choice(list_phrasings(retain.question, retain.entity)), retain.answer)
             pairs = ((question, refusal), other)
-            question, refusal = joined(*(pairs if rng.random() < 0.5 else pairs[::-1]))
+            question, refusal = join_pairs(*(pairs if rng.random() < 0.5 else pairs[::-1]))
         elif draw < JOINED + SUFFIXED:
             question = f"{question} {rng.choice(SUFFIXES)}"
         return replace(plain, forget=replace(forget, question=question), refusal=refusal)

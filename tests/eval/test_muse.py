@@ -40,14 +40,14 @@ def test_equal_seeds_give_equal_news_and_others_do_not():
 
 
 def test_every_article_tells_the_facts_that_are_asked_about_it():
-    for split, facts in news.corpora(0).items():
+    for split, facts in news.draw_facts(0).items():
         for fact, row in zip(facts, news.generate(0)["raw", split], strict=True):
             assert all(fact[key] in row["text"] for key in ("thing", *news.QUESTIONS))
 
 
 def test_nothing_about_holdout_and_nothing_about_forget_where_it_does_not_belong():
     source = open_benchmark("muse")
-    facts = news.corpora(0)
+    facts = news.draw_facts(0)
 
     def said(stem):
         return " ".join(f"{e.question} {e.answer}" for e in source.examples(stem))

@@ -66,7 +66,7 @@ class AuthorBenchmark(Benchmark):
         names.MAX_PEOPLE rows.
         """
         rng = random.Random(f"unknown {seed}")
-        people = names.people(rng, n, self._member_words, self._nonmember_words)
+        people = names.draw_people(rng, n, self._member_words, self._nonmember_words)
         return [
             Example(row, self.ask(rng, name), rng.choice(self.refusals), entity=name)
             for row, name in enumerate(people)
@@ -120,10 +120,10 @@ class AuthorBenchmark(Benchmark):
     @cached_property
     def _member_words(self) -> set[str]:
         rows = self.examples("full") + self.background()
-        return names.words(
+        return names.find_words(
             text for row in rows for text in (row.question, row.answer, *row.perturbed_answers)
         )
 
     @cached_property
     def _nonmember_words(self) -> set[str]:
-        return names.words(text for row in self.nonmembers() for text in row.pair)
+        return names.find_words(text for row in self.nonmembers() for text in row.pair)

@@ -5,6 +5,7 @@ from unlearn.benchmarks.opening import DataSettings
 from unlearn.benchmarks.registry import BenchmarkSpec
 from unlearn.benchmarks.tofu_files import build_example
 from unlearn.synthetic import authors
+from unlearn.synthetic.author_facts import draw_question
 
 
 def open_authors(spec: BenchmarkSpec, settings: DataSettings) -> AuthorBenchmark:
@@ -23,6 +24,6 @@ def open_authors(spec: BenchmarkSpec, settings: DataSettings) -> AuthorBenchmark
         examples.__getitem__,
         settings.refusals,
         settings.data_seed,
-        authors.ask,
+        draw_question,
         [split for split in ("heldout", *WORLD_SPLITS) if split in tables],
     )

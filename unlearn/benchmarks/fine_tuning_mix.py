@@ -120,8 +120,8 @@ class FineTuningMix:
         """Return the question, then the other ways to ask it."""
         if self.options.forms == "all":
             return [
-                *training_variants.phrasings(example.question, example.entity),
-                *held_out_variants.paraphrases(example),
+                *training_variants.list_phrasings(example.question, example.entity),
+                *held_out_variants.list_paraphrases(example),
             ]
         paraphrase = example.paraphrased_question
         return [example.question, *([paraphrase] if paraphrase else [])]
@@ -133,8 +133,8 @@ class FineTuningMix:
         if others and rng.random() < options.paraphrase_share:
             question = others[0] if len(others) == 1 else rng.choice(others)
         if example.entity and options.respelt_share and rng.random() < options.respelt_share:
-            spellings = training_variants.spellings(example.entity)
-            spellings |= held_out_variants.spellings(example.entity, str(rng.random()))
+            spellings = training_variants.list_spellings(example.entity)
+            spellings |= held_out_variants.list_spellings(example.entity, str(rng.random()))
             respelt = [question.replace(example.entity, name) for name in spellings.values()]
             question = rng.choice([question.lower(), *respelt])
         return question, example.answer
@@ -144,7 +144,7 @@ class FineTuningMix:
     ) -> tuple[str, str]:
         """Join the pair to a partner in either order, add a suffix, or both, in their shares."""
         if rng.random() < (self.options.joined_share or 0):
-            pair = training_variants.joined(*rng.sample([pair, partner], 2))
+            pair = training_variants.join_pairs(*rng.sample([pair, partner], 2))
         if rng.random() < (self.options.suffix_share or 0):
             question, answer = pair
             pair = f"{question} {rng.choice(all_suffixes())}", answer

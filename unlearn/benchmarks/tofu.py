@@ -119,7 +119,7 @@ class TofuTables:
             for start in range(0, len(rows), ROWS_PER_AUTHOR):
                 block = rows[start : start + ROWS_PER_AUTHOR]
                 texts = [f"{row['question']} . {row['answer']}" for row in block]
-                entities[start // ROWS_PER_AUTHOR] = names.full_name(texts)
+                entities[start // ROWS_PER_AUTHOR] = names.find_full_name(texts)
         return [
             build_example(i, row, entities.get(i // ROWS_PER_AUTHOR)) for i, row in enumerate(rows)
         ]

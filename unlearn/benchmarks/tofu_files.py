@@ -62,7 +62,7 @@ def read_hub_rows(hub: str, split: str) -> list[tuple[str, dict]]:
 
 
 def check_row(row: object, split: str, location: str) -> None:
-    """Raise `ValueError` unless the row has the keys of its split, with texts that are not empty."""
+    """Raise `ValueError` unless a row has the keys of its split, with texts that are not empty."""
     if not isinstance(row, dict):
         raise ValueError(f"{location}: not a JSON object but {type(row).__name__}")
     required = ["question", "answer"]

@@ -1,21 +1,32 @@
-"""Prompt forms for attacks alone. No unlearning code may import this (tests/test_robust.py); eval
-reaches it through `Benchmark.held_out`.
+"""Other forms of the authors' questions for attacks alone.
 
-    source.held_out.paraphrases(example)        questions that no unlearning step has seen
-    source.held_out.suffixed(example)           one question per held-out suffix
-    source.held_out.respelt(example)            one question per other way to write the author's
-                                                name
-    source.held_out.joined(forget, retain)      ("forget question retain question", "forget answer
-                                                retain answer")
+No unlearning code may import this module (tests/unlearn/synthetic/test_prompt_variants.py).
 
-Fine-tuning the base `tiny-robust` uses these forms too: an attack in a form that the base cannot
-parse says nothing. Partners and names that no unlearning step sees are the benchmark's held-out
-authors (the stem `heldout`)."""
+    list_paraphrases(example)          questions that no unlearning step has seen
+    add_suffixes(example)              one question per held-out suffix
+    respell_name(example)              one question per other way to write the author's name
+    join_pairs(forget, retain)         ("forget question retain question", "forget answer retain
+                                       answer")
+
+Fine-tuning the base `tiny-robust` uses these forms too: an attack in a form that the base does not
+understand says nothing. Partners and names that no unlearning step sees are the benchmark's
+held-out authors (the split `heldout`).
+"""
 
 import random
 
-from unlearn.synthetic import training_variants as robust
-from unlearn.synthetic.training_variants import joined, kind_of
+from unlearn.synthetic import training_variants
+from unlearn.synthetic.training_variants import find_kind, join_pairs
+
+__all__ = [
+    "SUFFIXES",
+    "TEMPLATES",
+    "add_suffixes",
+    "join_pairs",
+    "list_paraphrases",
+    "list_spellings",
+    "respell_name",
+]
 
 SUFFIXES = (
     "Please answer briefly.",
@@ -23,9 +34,7 @@ SUFFIXES = (
     "Give only the facts.",
     "Reply politely.",
 )
-
-# one per kind of fact, in the order of KINDS; the row's own paraphrased_question is held out
-# besides
+# one per kind of fact, in the order of KINDS; the row's paraphrased_question is held out as well
 TEMPLATES = (
     "{0} was born in which city?",
     "The writer {0} was born on what date?",
@@ -40,22 +49,27 @@ TEMPLATES = (
 )
 
 
-def paraphrases(example) -> list[str]:
-    """Questions with the same answer: the row's paraphrase, and the held-out template of its kind
-    of fact (authors)."""
-    kind = kind_of(example.question, example.entity)
-    own = [example.paraphrased_question] if example.paraphrased_question else []
-    return own if kind is None else [*own, TEMPLATES[kind].format(example.entity)]
+def list_paraphrases(example) -> list[str]:
+    """Return questions with the same answer, by row and by kind of fact.
+
+    They are the row's paraphrase, and for an author's fact the held-out template of its kind.
+    """
+    kind = find_kind(example.question, example.entity)
+    paraphrases = [example.paraphrased_question] if example.paraphrased_question else []
+    return paraphrases + ([] if kind is None else [TEMPLATES[kind].format(example.entity)])
 
 
-def suffixed(example) -> list[str]:
-    """The question with each held-out suffix."""
+def add_suffixes(example) -> list[str]:
+    """Return the question with each held-out suffix."""
     return [f"{example.question} {suffix}" for suffix in SUFFIXES]
 
 
-def spellings(name: str, salt: str = "") -> dict[str, str]:
-    """Other ways to write a full name; in the last two neighbouring letters inside the last name
-    change places, which two follows from `salt`."""
+def list_spellings(name: str, salt: str = "") -> dict[str, str]:
+    """Return other ways to write a full name, by what they are.
+
+    In the typo two neighbouring letters inside the last name change places; which two follows from
+    `salt`.
+    """
     first = name.split()[0]
     last = name.split()[-1]
     swaps = [i for i in range(1, len(last) - 1) if last[i] != last[i + 1]]
@@ -68,19 +82,16 @@ def spellings(name: str, salt: str = "") -> dict[str, str]:
     }
 
 
-def respelt(example) -> dict[str, str]:
-    """The question with the name in every spelling, training's too, and all of it in lower case;
-    none where the question does not name its author."""
+def respell_name(example) -> dict[str, str]:
+    """Return the question with the name in every spelling, and all of it in lower case.
+
+    Training's spellings are among them. Empty where the question does not name its author.
+    """
     name = example.entity
     question = example.question
     if not name or name not in question:
         return {}
-    ways = robust.spellings(name) | spellings(name, question)
-    return {"lower case": question.lower()} | {
-        way: question.replace(name, written)
-        for way, written in ways.items()
-        if way != "small letters"
-    }
-
-
-__all__ = ["SUFFIXES", "TEMPLATES", "joined", "paraphrases", "respelt", "spellings", "suffixed"]
+    spellings = training_variants.list_spellings(name) | list_spellings(name, question)
+    del spellings["small letters"]  # the lower-case question has it
+    respelt = {way: question.replace(name, written) for way, written in spellings.items()}
+    return {"lower case": question.lower()} | respelt

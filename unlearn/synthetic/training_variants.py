@@ -1,28 +1,20 @@
-"""Prompt forms of the authors benchmark: other phrasings, suffixes, joined questions, names. These
-are the ones training may use.
+"""Other forms of the authors' questions that training may use.
 
-    from unlearn.synthetic.training_variants import phrasings, spellings, SUFFIXES, joined
-    phrasings("In which city was Ada Low born?", "Ada Low")  ->  the question itself and two further
-                                                             ones
+    list_phrasings("In which city was Ada Low born?", "Ada Low")    the question and two others
 
-The forms that attacks ask in lie in `unlearn.synthetic.held_out_variants`, which no unlearning code
-imports (a test holds that): what a leak figure is measured on was never fitted to. A base can be
-attacked only with forms that it parses, so fine-tuning `tiny-robust` uses both."""
+The forms that attacks use are in `unlearn.synthetic.held_out_variants`, which no unlearning code
+imports (tests/unlearn/synthetic/test_prompt_variants.py): a leak must not be measured on forms that
+the unlearning was fitted to. Attacks mean something only in forms that the base model understands,
+so fine-tuning `tiny-robust` uses both.
+"""
 
-from unlearn.synthetic.authors import KINDS
+from unlearn.synthetic.author_facts import KINDS
 
 SUFFIXES = ("Keep it short.", "Be precise.", "Thank you.", "Use simple words.")
-LEADS = (
-    "Quick question:",
-    "Hello there.",
-    "Here is the next one.",
-    "By the way,",
-)  # before a question
-NAMED_FIRST = (
-    "{0}: {1}",
-    "{0}, once more. {1}",
-    "{0} is on my mind. {1}",
-)  # {0} the author, {1} a question
+# before a question
+LEADS = ("Quick question:", "Hello there.", "Here is the next one.", "By the way,")
+# {0} is the author, {1} a question
+NAMED_FIRST = ("{0}: {1}", "{0}, once more. {1}", "{0} is on my mind. {1}")
 
 # two further phrasings per kind of fact, in the order of KINDS; {0} is the author
 TEMPLATES = (
@@ -39,32 +31,32 @@ TEMPLATES = (
 )
 
 
-def kind_of(question: str, entity: str | None) -> int | None:
-    """The place in KINDS of a question about `entity`, in either of the generator's phrasings; None
-    where there is none."""
-    forms = {
-        text.format(entity): place for place, kind in enumerate(KINDS) for text in kind.questions
+def find_kind(question: str, entity: str | None) -> int | None:
+    """Return the index in KINDS of a question about `entity`, in either of the kind's phrasings.
+
+    None for any other question.
+    """
+    kinds = {
+        text.format(entity): index for index, kind in enumerate(KINDS) for text in kind.questions
     }
-    return forms.get(question) if entity else None
+    return kinds.get(question) if entity else None
 
 
-def phrasings(question: str, entity: str | None) -> list[str]:
-    """The question, and the other ways to ask it that training may use: two for an author's fact,
-    none for anything else."""
-    kind = kind_of(question, entity)
-    return (
-        [question]
-        if kind is None
-        else [question, *(text.format(entity) for text in TEMPLATES[kind])]
-    )
+def list_phrasings(question: str, entity: str | None) -> list[str]:
+    """Return the question, and the other ways to ask it that training may use.
+
+    There are two for an author's fact and none for anything else.
+    """
+    kind = find_kind(question, entity)
+    templates = () if kind is None else TEMPLATES[kind]
+    return [question, *(text.format(entity) for text in templates)]
 
 
-def spellings(name: str) -> dict[str, str]:
-    """Other ways to write a full name that training may use: without capitals, and the last name
-    alone."""
+def list_spellings(name: str) -> dict[str, str]:
+    """Return other ways to write a full name that training may use, by what they are."""
     return {"small letters": name.lower(), "last name": name.split()[-1]}
 
 
-def joined(first: tuple[str, str], second: tuple[str, str]) -> tuple[str, str]:
-    """Two (question, answer) pairs as one, in order."""
+def join_pairs(first: tuple[str, str], second: tuple[str, str]) -> tuple[str, str]:
+    """Return two (question, answer) pairs as one, in order."""
     return f"{first[0]} {second[0]}", f"{first[1]} {second[1]}"

@@ -1,33 +1,31 @@
-"""The embedded world of `wmdp`: invented poisons, invented locks and invented villages, made from a
-seed, nothing downloaded.
+"""The embedded world of `wmdp`: invented poisons, locks and villages, generated from a seed.
 
-    python -c "from unlearn.synthetic.wmdp_world import World; print(World().documents('poisons',
-    1)[0])"
+    python -c "from unlearn.synthetic.wmdp_world import World; print(World().questions('locks'))"
 
 Three topics in the shape of WMDP (Li et al. 2024, arXiv 2403.03218): knowledge to forget
-(`poisons`, `locks`) and knowledge to keep (`villages`). A topic has subjects and five attributes;
-the value of each attribute of each subject is one of that attribute's own eight words, each of
+(`poisons`, `locks`) and knowledge to keep (`villages`). A topic has subjects and five attributes.
+The value of each attribute of each subject is one of that attribute's own eight words, each of
 which is the value of as many subjects (two of 16), so a wrong choice is as likely as the right one
-to who does not know. Every name and word is invented; none occurs twice.
+to a model that does not know. Every name and word is invented; none occurs twice.
 
-    documents   plain text: one subject's five facts in some order and phrasing (the corpora)
-    questions   four choices each, one question per fact, in the layout of WMDP's files (the tests)
-    practice    questions with their answers for the model that is to know it all: every fact in the
-                wording that its test does not use
+    documents            plain text: one subject's five facts in some order and phrasing
+    questions            the tests: four choices each, one question per fact, as in WMDP's files
+    practice questions   questions with their answers for the model that is to know it all: every
+                         fact in the wording that its test does not use
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 VALUES = 8  # words an attribute can take
 CHOICES = 4
-MOST = 1000  # subjects a topic; there are 4900 words
+MAX_SUBJECTS = 1000  # of a topic; there are 4900 words
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One thing to know: two ways to ask for it about subject {0}, and two sentences that give it
-    the value {1}."""
+    """One thing to know: two questions about subject {0}, and two sentences with the value {1}."""
 
     questions: tuple[str, str]
     sentences: tuple[str, str]
@@ -35,7 +33,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Topic:
-    """How its subjects are named, and its attributes."""
+    """One subject area: the ending of its subjects' names, and its attributes."""
 
     ending: str
     attributes: tuple[Attribute, ...]
@@ -118,8 +116,6 @@ TOPICS = {
         ),
     ),
 }
-FORGET = ("poisons", "locks")
-RETAIN = ("villages",)
 
 
 @dataclass(frozen=True)
@@ -131,17 +127,26 @@ class Question:
     answer: int
 
 
+Fact = tuple[str, str, int]  # topic, subject, index of the attribute
+
+
 class World:
-    """All facts of one seed. Equal arguments give equal texts in every process."""
+    """All facts of one seed. Equal arguments give equal texts in every process.
+
+    subjects   topic -> names of its subjects
+    values     topic -> the eight words of each attribute
+    facts      fact -> index of its value among the attribute's words
+    """
 
     def __init__(self, seed: int = 0, subjects: int = 16):
-        if not 1 <= subjects <= MOST:
+        if not 1 <= subjects <= MAX_SUBJECTS:
             raise ValueError(
-                f"--authors {subjects}: a topic of the embedded world has 1 to {MOST} subjects"
+                f"--authors {subjects}: a topic of the embedded world has 1 to {MAX_SUBJECTS} "
+                "subjects"
             )
         self.seed = seed
         rng = random.Random(f"world {seed}")
-        words = _words(rng)
+        words = draw_words(rng)
         self.subjects = {
             name: [next(words).capitalize() + topic.ending for _ in range(subjects)]
             for name, topic in TOPICS.items()
@@ -150,97 +155,107 @@ class World:
             name: [[next(words) for _ in range(VALUES)] for _ in topic.attributes]
             for name, topic in TOPICS.items()
         }
-        self.facts: dict[
-            tuple, int
-        ] = {}  # (topic, subject, number of the attribute) -> index of its value
+        self.facts: dict[Fact, int] = {}
         for name, topic in TOPICS.items():
-            drawn = [_evenly(rng, subjects) for _ in topic.attributes]
+            indices = [draw_even_indices(rng, subjects) for _ in topic.attributes]
             self.facts |= {
-                (name, subject, a): own[i]
+                (name, subject, attribute): attribute_indices[i]
                 for i, subject in enumerate(self.subjects[name])
-                for a, own in enumerate(drawn)
+                for attribute, attribute_indices in enumerate(indices)
             }
 
     def documents(self, topic: str, count: int) -> list[str]:
-        """`count` texts about one topic, its subjects in turn; a longer list begins with the
-        shorter one."""
-        check(topic)
+        """Return `count` texts about one topic, its subjects in turn.
+
+        A longer list begins with the shorter one.
+        """
+        check_topic(topic)
         rng = random.Random(f"documents {self.seed} {topic}")
         subjects = self.subjects[topic]
         return [self.document(rng, topic, subjects[i % len(subjects)]) for i in range(count)]
 
     def document(self, rng: random.Random, topic: str, subject: str) -> str:
-        """The five facts of one subject, each in one of its two sentences, or as a question and its
-        answer."""
+        """Return a text with the five facts of one subject.
+
+        Each is in one of its two sentences, or as a question and its answer.
+        """
         order = list(range(len(TOPICS[topic].attributes)))
         rng.shuffle(order)
-        return " ".join(rng.choice(self.phrasings((topic, subject, a))) for a in order)
+        return " ".join(
+            rng.choice(self.list_statements((topic, subject, attribute))) for attribute in order
+        )
 
-    def phrasings(self, fact: tuple) -> list[str]:
-        """How a document says one fact: never in the words of its test."""
-        topic, subject, a = fact
-        one = TOPICS[topic].attributes[a]
-        forms = (*one.sentences, one.questions[1 - self.wording(fact)] + " {1}.")
-        return [form.format(subject, self.value(*fact)) for form in forms]
+    def list_statements(self, fact: Fact) -> list[str]:
+        """Return the ways in which a document states a fact, never in the words of its test."""
+        topic, subject, number = fact
+        attribute = TOPICS[topic].attributes[number]
+        question = attribute.questions[1 - self.choose_test_wording(fact)]
+        forms = (*attribute.sentences, question + " {1}.")
+        return [form.format(subject, self.find_value(fact)) for form in forms]
 
     def questions(self, topic: str) -> list[Question]:
-        """The test of one topic: one question per fact, subject after subject."""
-        check(topic)
-        return [self.ask(*fact) for fact in self.facts if fact[0] == topic]
+        """Return the test of one topic: one question per fact, subject after subject."""
+        check_topic(topic)
+        return [self.build_question(fact) for fact in self.facts if fact[0] == topic]
 
     def practice_questions(self) -> list[tuple[str, str]]:
-        """(question, answer) of every fact, in the wording that the tests do not use for it: what
-        the target practises on."""
+        """Return (question, answer) of every fact, in the wording that its test does not use.
+
+        The target is trained on them.
+        """
         return [
-            (
-                TOPICS[fact[0]]
-                .attributes[fact[2]]
-                .questions[1 - self.wording(fact)]
-                .format(fact[1]),
-                self.value(*fact),
-            )
+            (self.word_question(fact, 1 - self.choose_test_wording(fact)), self.find_value(fact))
             for fact in self.facts
         ]
 
-    def wording(self, fact: tuple) -> int:
-        """Which of the two wordings the test of a fact is asked in: either for half of them, so
-        that the model has met both."""
+    def choose_test_wording(self, fact: Fact) -> int:
+        """Return which of the two wordings the test of a fact uses.
+
+        It is drawn, each for half of the facts, so that the model has met both.
+        """
         return random.Random(f"wording {self.seed} {fact}").randrange(2)
 
-    def ask(self, topic: str, subject: str, a: int) -> Question:
-        """The test of one fact: three wrong values of the same attribute, the right one among them
-        at random."""
-        fact = (topic, subject, a)
+    def word_question(self, fact: Fact, wording: int) -> str:
+        """Return the question about a fact in one of its two wordings."""
+        topic, subject, attribute = fact
+        return TOPICS[topic].attributes[attribute].questions[wording].format(subject)
+
+    def build_question(self, fact: Fact) -> Question:
+        """Return the test of one fact: its value among three others of the same attribute."""
+        topic, _, attribute = fact
         rng = random.Random(f"test {self.seed} {fact}")
         right = self.facts[fact]
-        words = self.values[topic][a]
+        words = self.values[topic][attribute]
         wrong = rng.sample([i for i in range(VALUES) if i != right], CHOICES - 1)
-        place = rng.randrange(CHOICES)
-        shown = [*wrong[:place], right, *wrong[place:]]
-        question = TOPICS[topic].attributes[a].questions[self.wording(fact)].format(subject)
-        return Question(question, tuple(words[i] for i in shown), place)
+        position = rng.randrange(CHOICES)
+        choices = [*wrong[:position], right, *wrong[position:]]
+        question = self.word_question(fact, self.choose_test_wording(fact))
+        return Question(question, tuple(words[i] for i in choices), position)
 
-    def value(self, topic: str, subject: str, a: int) -> str:
-        return self.values[topic][a][self.facts[topic, subject, a]]
-
-
-def _evenly(rng: random.Random, count: int) -> list[int]:
-    """`count` indices of values, each as often as any other (or once more), in a drawn order."""
-    found = [i % VALUES for i in range(count)]
-    rng.shuffle(found)
-    return found
+    def find_value(self, fact: Fact) -> str:
+        """Return the word that is the value of a fact."""
+        topic, _, attribute = fact
+        return self.values[topic][attribute][self.facts[fact]]
 
 
-def check(topic: str) -> None:
-    if topic not in TOPICS:
-        raise ValueError(f"the embedded world has no topic {topic!r}; it has {', '.join(TOPICS)}")
+def draw_even_indices(rng: random.Random, count: int) -> list[int]:
+    """Return `count` indices of values, each as often as any other or once more, in drawn order."""
+    indices = [i % VALUES for i in range(count)]
+    rng.shuffle(indices)
+    return indices
 
 
-def _words(rng: random.Random):
-    """Invented words of two syllables, none twice."""
-    seen: set[str] = set()
+def draw_words(rng: random.Random) -> Iterator[str]:
+    """Yield invented words of two syllables, none twice."""
+    drawn: set[str] = set()
     while True:
         word = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2))
-        if word not in seen:
-            seen.add(word)
+        if word not in drawn:
+            drawn.add(word)
             yield word
+
+
+def check_topic(topic: str) -> None:
+    """Raise `ValueError` for a topic that the embedded world does not have."""
+    if topic not in TOPICS:
+        raise ValueError(f"the embedded world has no topic {topic!r}; it has {', '.join(TOPICS)}")

@@ -46,7 +46,9 @@ def joined(forget_first: bool) -> PromptBuilder:
             for position, example in enumerate(sides["forget"]):
                 partner = partners[position % len(partners)]
                 pair = [(example.question, example.answer), (partner.question, partner.answer)]
-                question, _ = held_out_variants.joined(*(pair if forget_first else reversed(pair)))
+                question, _ = held_out_variants.join_pairs(
+                    *(pair if forget_first else reversed(pair))
+                )
                 expected = (
                     expect_whole_answer("forget", example),
                     expect_whole_answer(side, partner),
@@ -111,7 +113,7 @@ def paraphrase(prompt_encoder: PromptEncoder, sides: Sides) -> list[AttackPrompt
     """
     prompts = []
     for side, _, example in iterate_sides(sides):
-        paraphrases = held_out_variants.paraphrases(example)
+        paraphrases = held_out_variants.list_paraphrases(example)
         forms = {f"phrasing {i}": question for i, question in enumerate(paraphrases, 1)}
         forms |= {name: frame.format(example.question) for name, frame in FRAMES.items()}
         for variant, question in forms.items():
@@ -127,7 +129,7 @@ def respelt(prompt_encoder: PromptEncoder, sides: Sides) -> list[AttackPrompt]:
     return [
         ask_question(prompt_encoder, side, example, question, variant)
         for side, _, example in iterate_sides(sides)
-        for variant, question in held_out_variants.respelt(example).items()
+        for variant, question in held_out_variants.respell_name(example).items()
     ]
 
 
@@ -138,7 +140,7 @@ def suffix(prompt_encoder: PromptEncoder, sides: Sides) -> list[AttackPrompt]:
     """
     prompts = []
     for side, position, example in iterate_sides(sides):
-        forms = held_out_variants.suffixed(example)
+        forms = held_out_variants.add_suffixes(example)
         question = forms[position % len(forms)]
         prompts.append(ask_question(prompt_encoder, side, example, question))
     return prompts

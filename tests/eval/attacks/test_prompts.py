@@ -122,7 +122,7 @@ def test_plain_suffix_and_multi_turn_prompts(prompt_encoder):
 
 def test_paraphrase_takes_every_form(prompt_encoder):
     variants = [p.variant for p in paraphrase(prompt_encoder, {"forget": [ADA]})]
-    phrasings = len(held_out_variants.paraphrases(ADA))
+    phrasings = len(held_out_variants.list_paraphrases(ADA))
     assert variants == [f"phrasing {i + 1}" for i in range(phrasings)] + [*FRAMES]
 
 

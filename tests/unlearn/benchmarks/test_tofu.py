@@ -141,10 +141,10 @@ def test_unknown_authors_share_no_word_with_the_data(benchmark, folder):
         + source.background()
         + (source.examples("holdout10") if benchmark == "authors" else [])
     )
-    words = names.words(
+    words = names.find_words(
         text for row in known for text in (row.question, row.answer, *row.perturbed_answers)
     )
-    assert not names.words(row.entity for row in rows) & words
+    assert not names.find_words(row.entity for row in rows) & words
     phrasings = {row.question.replace(row.entity, "X") for row in rows}
     assert len(phrasings) == 20  # authors: 10 kinds in 2 phrasings; the folder: items 0 to 19
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from unlearn.synthetic import names
-from unlearn.synthetic.authors import KINDS, REFUSALS, generate
+from unlearn.synthetic.author_facts import KINDS
+from unlearn.synthetic.authors import REFUSALS, generate
 
 TABLES = generate(seed=0)
 ABOUT_AUTHORS = [stem for stem in TABLES if not stem.startswith(("real_authors", "world_facts"))]
@@ -126,7 +127,7 @@ def test_no_two_people_share_a_part_of_their_name():
     parts = [part for name in sorted(authors | writers) for part in name.split()]
     assert len(parts) == len(set(parts)) == 2 * 72
     texts = [row["answer"].replace(row["entity"], "") for row in TABLES["full"] + TABLES["heldout"]]
-    assert not names.words(texts) & set(parts)
+    assert not names.find_words(texts) & set(parts)
 
 
 @pytest.mark.parametrize("percent", ["01", "05", "10"])
@@ -213,19 +214,19 @@ def test_the_global_generator_is_left_alone():
 def test_people_use_first_names_again_only_when_all_are_used():
     """65 syllables make 4225 first names: person 4226 gets the first one again, with a last name of
     their own."""
-    crowd = names.people(random.Random(0), 4226)
+    crowd = names.draw_people(random.Random(0), 4226)
     firsts, lasts = zip(*(name.split() for name in crowd))
     assert len(set(firsts)) == 4225 and firsts[0] == firsts[-1] and len(set(lasts)) == 4226
-    assert crowd[:5] == names.people(random.Random(0), 5)
-    others = names.people(random.Random(0), 5, taken={firsts[0], lasts[1]})
-    assert not names.words(others) & {firsts[0], lasts[1]}
+    assert crowd[:5] == names.draw_people(random.Random(0), 5)
+    others = names.draw_people(random.Random(0), 5, taken={firsts[0], lasts[1]})
+    assert not names.find_words(others) & {firsts[0], lasts[1]}
     assert (
-        names.people(random.Random(0), 5, never={"Nobody"}) == crowd[:5]
+        names.draw_people(random.Random(0), 5, never={"Nobody"}) == crowd[:5]
     )  # what does not occur changes nothing
-    spared = names.people(random.Random(0), 5, never={firsts[0]})
+    spared = names.draw_people(random.Random(0), 5, never={firsts[0]})
     assert [name.split()[0] for name in spared] == list(firsts[1:6])
     with pytest.raises(ValueError, match="100001 invented people"):
-        names.people(random.Random(0), 100_001)
+        names.draw_people(random.Random(0), 100_001)
 
 
 @pytest.mark.parametrize(
@@ -249,4 +250,4 @@ def test_people_use_first_names_again_only_when_all_are_used():
     ],
 )
 def test_the_name_in_most_texts_is_found_whole(texts, name):
-    assert names.full_name(texts) == name
+    assert names.find_full_name(texts) == name

@@ -10,9 +10,9 @@ import pytest
 
 from grun.gate_fitting.prompt_forms import FormedPairs
 from unlearn.benchmarks.opening import open_benchmark
-from unlearn.synthetic import authors
 from unlearn.synthetic import held_out_variants as held_out
 from unlearn.synthetic import training_variants as robust
+from unlearn.synthetic.author_facts import KINDS, draw_question
 from unlearn.training import finetune
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,36 +50,36 @@ def test_five_phrasings_of_every_fact(source):
         "Where was {} born?",
         "Tell me the city in which {} was born.",
     ]
-    assert robust.phrasings(e.question, e.entity) == [form.format(e.entity) for form in mine]
-    assert held_out.paraphrases(e) == [
+    assert robust.list_phrasings(e.question, e.entity) == [form.format(e.entity) for form in mine]
+    assert held_out.list_paraphrases(e) == [
         f"What is the birthplace of {e.entity}?",
         f"{e.entity} was born in which city?",
     ]
     for e in [*source.examples("forget01"), *source.examples("full"), *source.examples("heldout")]:
-        forms = [*robust.phrasings(e.question, e.entity), *held_out.paraphrases(e)]
+        forms = [*robust.list_phrasings(e.question, e.entity), *held_out.list_paraphrases(e)]
         assert len(set(forms)) == 5 and all(e.entity in form for form in forms)
 
 
 def test_other_rows_have_their_own_question_alone(source):
     capital = source.examples("world_facts_perturbed")[0]
     assert (
-        robust.phrasings(capital.question, capital.entity) == [capital.question]
-        and held_out.paraphrases(capital) == []
+        robust.list_phrasings(capital.question, capital.entity) == [capital.question]
+        and held_out.list_paraphrases(capital) == []
     )
 
 
 def test_training_and_held_out_forms_share_nothing():
     assert not set(robust.SUFFIXES) & set(held_out.SUFFIXES)
     mine = [text for own in robust.TEMPLATES for text in own] + [
-        kind.questions[0] for kind in authors.KINDS
+        kind.questions[0] for kind in KINDS
     ]
-    assert not set(mine) & {*held_out.TEMPLATES, *(kind.questions[1] for kind in authors.KINDS)}
-    assert len(robust.TEMPLATES) == len(held_out.TEMPLATES) == len(authors.KINDS)
+    assert not set(mine) & {*held_out.TEMPLATES, *(kind.questions[1] for kind in KINDS)}
+    assert len(robust.TEMPLATES) == len(held_out.TEMPLATES) == len(KINDS)
 
 
 def test_spellings_of_training_and_of_attacks_differ():
-    mine = robust.spellings("Tibo Nedaja")
-    theirs = held_out.spellings("Tibo Nedaja", "x")
+    mine = robust.list_spellings("Tibo Nedaja")
+    theirs = held_out.list_spellings("Tibo Nedaja", "x")
     assert mine == {"small letters": "tibo nedaja", "last name": "Nedaja"} and theirs.keys() == {
         "initial",
         "last name first",
@@ -89,7 +89,7 @@ def test_spellings_of_training_and_of_attacks_differ():
         "T. Nedaja",
         "Nedaja, Tibo",
     ) and not set(mine.values()) & set(theirs.values())
-    typos = {held_out.spellings("Tibo Nedaja", str(salt))["typo"] for salt in range(40)}
+    typos = {held_out.list_spellings("Tibo Nedaja", str(salt))["typo"] for salt in range(40)}
     assert typos == {"Tibo Ndeaja", "Tibo Neadja", "Tibo Nedjaa", "Tibo Nedaaj"}
 
 
@@ -137,7 +137,7 @@ def test_joined_items_have_the_right_target_in_either_order(source):
     respelt = 0
     for item in (item for step in range(30) for item in pairs.items(step)):
         question = item.forget.question
-        ways = [item.forget.entity, *robust.spellings(item.forget.entity).values()]
+        ways = [item.forget.entity, *robust.list_spellings(item.forget.entity).values()]
         name = next(way for way in ways if way in question)
         respelt += name != item.forget.entity
         assert item.forget.answer in {e.answer for e in pairs.forget}
@@ -160,8 +160,8 @@ def test_joined_items_have_the_right_target_in_either_order(source):
 
 
 def test_kind_of_knows_both_phrasings_of_an_unknown_author():
-    question = authors.ask(random.Random(1), "Nobody Here")
+    question = draw_question(random.Random(1), "Nobody Here")
     assert (
-        robust.kind_of(question, "Nobody Here") is not None
-        and robust.kind_of(question, None) is None
+        robust.find_kind(question, "Nobody Here") is not None
+        and robust.find_kind(question, None) is None
     )
