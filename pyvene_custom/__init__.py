@@ -1,11 +1,10 @@
-"""A thin gate-aware fork of the installed pyvene: its public names, our IntervenableModel, GRUN's
-interventions.
+"""A thin gate-aware fork of the installed pyvene: its public names, and GRUN's interventions.
 
 import pyvene_custom as pv
 edits = {layer: pv.GatedLoreftIntervention(base.config.hidden_size, 4) for layer in (4, 5, 6)}
 model = pv.IntervenableModel(pv.gated_config(base, edits), base)
-_, out = model({"input_ids": ids}, unit_locations=model.locations(prompts - 1));  out.logits,
-                                                                                  model.gates
+_, out = model({"input_ids": ids}, unit_locations=model.locations(prompt_lengths - 1))
+out.logits, model.gates
 """
 
 import contextlib
@@ -16,11 +15,6 @@ with contextlib.redirect_stdout(io.StringIO()):  # pyvene advertises an optional
 
 from pyvene import *
 
+from .models.gates import GATES, Gate
 from .models.intervenable_base import IntervenableModel, build_intervenable_model, gated_config
-from .models.interventions import (
-    GATES,
-    Gate,
-    GatedLoreftIntervention,
-    LoreftIntervention,
-    add_update,
-)
+from .models.interventions import GatedLoreftIntervention, LoreftIntervention, add_update

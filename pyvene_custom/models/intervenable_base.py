@@ -1,10 +1,4 @@
-"""pyvene's IntervenableModel, taught to report the gates, and the configuration of a gated model.
-
-edits = {layer: pv.GatedLoreftIntervention(base.config.hidden_size, 4) for layer in (4, 5, 6)} model
-= pv.IntervenableModel(pv.gated_config(base, edits), base) _, out = model({"input_ids": ids,
-"attention_mask": mask}, unit_locations=model.locations(prompts - 1))
-out.logits, model.gates          # [B,T,V] with gradients, [layers, B] float32
-"""
+"""pyvene's IntervenableModel, made to report the gates, and the configuration of a gated model."""
 
 from collections.abc import Mapping
 
@@ -17,8 +11,10 @@ from .interventions import LoreftIntervention
 
 
 class IntervenableModel(pyvene.IntervenableModel):
-    """pyvene.IntervenableModel with `.gates`, positions per example in every call, other hooks left
-    alone."""
+    """pyvene.IntervenableModel with `.gates` and `.locations`.
+
+    Every call takes a position per example, and hooks that are not its own stay on the model.
+    """
 
     def __init__(self, config, model, **options):
         self._handlers = []
@@ -26,10 +22,10 @@ class IntervenableModel(pyvene.IntervenableModel):
 
     @property
     def gates(self) -> Tensor | None:
-        """Gate logits of the last forward (after generate: its prefill), [layers, B] float32 in
-        depth order, or None.
+        """Gate logits of the last forward, after generate those of its prefill; None without gates.
 
-        [layers, B, positions] where several positions of an example are edited.
+        [layers, B] float32 in depth order; [layers, B, positions] where several positions of an
+        example are edited.
         """
         logits = [
             output.latent[0]
@@ -39,14 +35,15 @@ class IntervenableModel(pyvene.IntervenableModel):
         return torch.stack(logits).squeeze(-1) if logits else None
 
     def locations(self, positions) -> dict:
-        """`unit_locations` that edit position positions[b] (ints or a tensor [B]) of example b in
-        every layer."""
+        """Return the `unit_locations` that edit position positions[b] of example b in every layer.
+
+        positions: B ints or a tensor [B].
+        """
         rows = [[int(position)] for position in positions]
         return {"sources->base": (None, [rows] * len(self.interventions))}
 
     def generate(self, base, **options):
-        """pyvene's generate, which edits the prompt only (the prefill) unless
-        intervene_on_prompt=False is given."""
+        """Run pyvene's generate, editing the prefill alone unless intervene_on_prompt is False."""
         self.full_intervention_outputs.clear()
         return super().generate(base, **{"intervene_on_prompt": True, **options})
 
@@ -57,8 +54,10 @@ class IntervenableModel(pyvene.IntervenableModel):
         )
 
     def train(self, mode: bool = True):
-        """Switch the interventions (their dropout) with the model; pyvene leaves them in training
-        mode."""
+        """Switch the interventions (their dropout) with the model.
+
+        pyvene leaves them in training mode.
+        """
         self.interventions.train(mode)
         super().train(mode)
         return self
@@ -82,23 +81,26 @@ class IntervenableModel(pyvene.IntervenableModel):
         return handlers
 
     def _remove_forward_hooks(self):
-        """Take off our own hooks only: pyvene strips all, after which the model returns no
-        hidden_states any more."""
+        """Take off our own hooks only.
+
+        pyvene strips all, after which the model returns no hidden_states any more.
+        """
         while self._handlers:
             self._handlers.pop().remove()
 
 
 def build_intervenable_model(config, model, **options) -> IntervenableModel:
-    """pyvene's factory; always the native (hook) back end."""
+    """Build the model as pyvene's factory does, always with the native (hook) back end."""
     return IntervenableModel(config, model, **options)
 
 
 def gated_config(model: nn.Module, edits: Mapping[int, LoreftIntervention]) -> IntervenableConfig:
-    """The configuration that puts each edit on the output of decoder block `layer` (from 0), one
-    position an example.
+    """Return the configuration that puts each edit on the output of decoder layer `layer`, from 0.
 
-    Serves any decoder: pyvene's own name where it knows the model's class, else the path of the
-    list of blocks. Raises ValueError for no edits, or for a layer that `model` does not have."""
+    One position of an example is edited. It serves any decoder: by pyvene's own name where it knows
+    the model's class, else by the path of the list of decoder layers. Raises `ValueError` for no
+    edits, and for a layer that `model` does not have.
+    """
     depth = model.config.get_text_config().num_hidden_layers
     if not edits or not set(edits) <= set(range(depth)):
         raise ValueError(f"edits need layers between 0 and {depth - 1}, but have {sorted(edits)}")

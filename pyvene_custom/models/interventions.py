@@ -1,19 +1,19 @@
-"""GRUN's edit of one hidden vector: LoReFT, its gated form, and the gate. Import them from
-`pyvene_custom`.
+"""GRUN's edit of one hidden vector: LoReFT and its gated form.
 
-h in R^d is a decoder block's output at one position, R in R^{d x r} has orthonormal columns, W in
+h in R^d is a decoder layer's output at one position, R in R^{d x r} has orthonormal columns, W in
 R^{r x d}, b in R^r:
 
-    phi(h) = R (W h + b - R^T h)          LoReFT:  h' = h + phi(h)          GRUN:  h' = h +
-                                          sigmoid(G(h)) phi(h)
+    phi(h) = R (W h + b - R^T h)
+    LoReFT    h' = h + phi(h)
+    GRUN      h' = h + sigmoid(G(h)) phi(h)
 
-Sources: LoReFT, Wu et al. 2024 (arXiv 2404.03592, section 3); the gate, GRUN (arXiv 2502.17823; the
-authors' pyreft/interventions.py, whose dropout acted on all of h' and whose reloaded R lost
-orthonormality in further training). R is kept orthonormal by torch's Householder parametrisation.
-That one needs weight_decay=0: decay shrinks the -1 on the raw matrix's diagonal, torch casts the
-diagonal to int, and R becomes 0 for good (a test shows it)."""
+Sources: LoReFT (arXiv 2404.03592, section 3); GRUN (arXiv 2502.17823; renjie3/GRUN,
+pyreft/interventions.py). Upstream's dropout acts on all of h', ours on phi alone, and upstream's R
+loses orthonormality when training goes on after loading.
 
-from itertools import pairwise
+torch's Householder parametrisation keeps R orthonormal. It needs weight_decay=0: decay shrinks the
+-1 on the raw matrix's diagonal, torch casts the diagonal to int, and R becomes 0 for good.
+"""
 
 import torch
 from pyvene import (
@@ -26,60 +26,22 @@ from pyvene import (
 from pyvene.models.layers import LowRankRotateLayer
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
-from torch.nn.utils.parametrize import is_parametrized
 
-GATES = {
-    "linear": (),
-    "mlp_3": (256, 64),
-    "mlp_5": (1024, 512, 256, 64),
-}  # kind -> widths of the hidden ReLU layers
-
-
-class Gate(nn.Module):
-    """The scalar G(h), one logit a position: `linear` d->1, `mlp_3` d->256->64->1, `mlp_5`
-    d->1024->512->256->64->1.
-
-    forward: h [..., width] of any float dtype -> logits [...] float32, computed in `dtype`. `bias`
-    is the last layer's initial bias (None: torch's default, a gate near 0.5). State dict:
-    gate_func.{weight,bias} for `linear`, otherwise gate_func.{0,2,...}.{weight,bias}. Raises
-    ValueError for an unknown kind."""
-
-    def __init__(
-        self, kind: str, width: int, bias: float | None = None, dtype: torch.dtype = torch.float32
-    ):
-        super().__init__()
-        if kind not in GATES:
-            raise ValueError(f"unknown gate {kind!r}: choose one of {', '.join(GATES)}")
-        widths = [width, *GATES[kind], 1]
-        layers = [nn.Linear(a, b, dtype=dtype) for a, b in pairwise(widths)]
-        if bias is not None:
-            nn.init.constant_(layers[-1].bias, bias)
-        between = [module for layer in layers[:-1] for module in (layer, nn.ReLU())]
-        self.gate_func = nn.Sequential(*between, layers[-1]) if between else layers[-1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.gate_func.parameters()).dtype
-
-    def forward(self, h: Tensor) -> Tensor:
-        logits = self.gate_func(h.to(self.dtype)).squeeze(-1)
-        return logits.to(torch.promote_types(self.dtype, torch.float32))
+from .gates import Gate
+from .upstream_names import load_from_upstream, save_as_upstream
 
 
 class LoreftIntervention(
     SourcelessIntervention, TrainableIntervention, DistributedRepresentationIntervention
 ):
-    """The edit h -> h' of vectors of width `embed_dim` = d in a subspace of `low_rank_dimension` =
-    r; None: no gate.
+    """The edit h -> h' of vectors of width `embed_dim` = d, with rank `low_rank_dimension` = r.
 
-    compute_dtype is that of W, b and the gate: float32, or bfloat16 for parity with the authors'
-    code; R and the sums stay float32. dropout acts on phi alone. frozen keeps R as plain numbers,
-    without the d x d basis that training needs. pyvene's bookkeeping fields are accepted; any other
-    keyword is a TypeError. Trainable: 2 d r + r + |G| numbers. state_dict holds what the authors'
-    files hold: weight [r,d], bias [r], gate_func.*, and rotate_layer [d,r] = R itself. Loading
-    returns R bit for bit and completes its basis anew: training goes on orthonormal, but in other
-    coordinates. To resume with an optimiser's moments keep named_parameters() and named_buffers()
-    instead; load_state_dict takes those names too."""
+    state_dict has the names of the authors' files: weight [r, d], bias [r], gate_func.*, and
+    rotate_layer [d, r] = R itself. Loading returns R bit for bit and completes its basis anew:
+    training goes on orthonormal, but in other coordinates. To resume with an optimiser's moments
+    keep named_parameters() and named_buffers() instead; load_state_dict takes those names too.
+    Trainable: 2 d r + r + |G| numbers.
+    """
 
     def __init__(
         self,
@@ -92,6 +54,14 @@ class LoreftIntervention(
         frozen: bool = False,
         **pyvene_fields,
     ):
+        """gate: a kind of `Gate`, None for no gate.
+
+        compute_dtype: that of W, b and the gate, float32, or bfloat16 for parity with the authors'
+        code; R and the sums stay float32. dropout acts on phi alone. frozen: keep R as plain
+        numbers, without the d x d basis that training needs.
+
+        Raises `ValueError` for a rank beyond d, `TypeError` for a keyword that is not pyvene's.
+        """
         unknown = set(pyvene_fields) - set(RepresentationConfig._fields) - {"use_fast"}
         if unknown:
             raise TypeError(f"{type(self).__name__} does not know {sorted(unknown)}")
@@ -107,8 +77,8 @@ class LoreftIntervention(
         self.learned_source = nn.Linear(width, rank, dtype=compute_dtype)
         self.gate = None if gate is None else Gate(gate, width, gate_bias, compute_dtype)
         self.dropout = nn.Dropout(dropout)
-        self.register_state_dict_post_hook(_save_as_upstream)
-        self.register_load_state_dict_pre_hook(_load_from_upstream)
+        self.register_state_dict_post_hook(save_as_upstream)
+        self.register_load_state_dict_pre_hook(load_from_upstream)
 
     def rotation(self) -> Tensor:
         """Return R [d, r] float32, with its gradient.
@@ -168,50 +138,3 @@ class GatedLoreftIntervention(LoreftIntervention):
         self, embed_dim: int, low_rank_dimension: int, gate: str | None = "linear", **options
     ):
         super().__init__(embed_dim, low_rank_dimension, gate=gate, **options)
-
-
-_SHORT = {
-    "learned_source.": "",
-    "gate.gate_func.": "gate_func.",
-}  # our module names -> the names in the authors' files
-_RAW = "rotate_layer.parametrizations.weight.original"
-_BASE = "rotate_layer.parametrizations.weight.0.base"
-_PLAIN = "rotate_layer.weight"  # of a frozen one
-
-
-def _save_as_upstream(module: LoreftIntervention, state: dict, prefix: str, _metadata) -> None:
-    for name in ("embed_dim", "interchange_dim", _RAW, _BASE, _PLAIN):
-        state.pop(prefix + name, None)
-    for ours, short in _SHORT.items():
-        for key in [key for key in state if key.startswith(prefix + ours)]:
-            state[prefix + short + key[len(prefix + ours) :]] = state.pop(key)
-    state[prefix + "rotate_layer"] = module.rotation().detach()
-
-
-def _load_from_upstream(module: LoreftIntervention, state: dict, prefix: str, *_) -> None:
-    if prefix + "rotate_layer" not in state:
-        return  # strict loading reports what is missing
-    rotation = state.pop(prefix + "rotate_layer")
-    wanted = module.rotation()
-    if rotation.shape != wanted.shape:
-        raise ValueError(
-            f"the stored rotation is {tuple(rotation.shape)}, but this one needs {tuple(wanted.shape)}"
-        )
-    rotation = rotation.to(wanted.dtype)
-    if not is_parametrized(module.rotate_layer):
-        state[prefix + _PLAIN] = rotation
-    else:
-        basis = torch.linalg.qr(rotation, mode="complete").Q
-        basis[:, : rotation.shape[1]] = (
-            rotation  # qr returns these columns rounded and with a sign of its own
-        )
-        state |= {
-            prefix + _BASE: basis,
-            prefix + _RAW: -torch.eye(*rotation.shape),
-        }  # -I maps to I: R = basis[:, :r]
-    for name in ("weight", "bias"):
-        if prefix + name in state:
-            state[prefix + "learned_source." + name] = state.pop(prefix + name)
-    for key in [key for key in state if key.startswith(prefix + "gate_func.")]:
-        state[prefix + "gate." + key[len(prefix) :]] = state.pop(key)
-    state |= {prefix + name: getattr(module, name) for name in ("embed_dim", "interchange_dim")}
