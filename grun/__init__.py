@@ -1,23 +1,20 @@
-"""GRUN (arXiv 2502.17823): a gated low-rank edit at the last prompt token of a frozen model,
-trained around any unlearning objective.
+"""GRUN (arXiv 2502.17823): a gated low-rank edit of a frozen model, for any unlearning objective.
 
-import grun
-model = grun.load(model, "runs/authors/tiny/forget10/idk-grun-seed42")    # an adapter folder, a
-                                                                          run, a stack of requests,
-                                                                          or a hub id
-model.generate(...)                                                       # and model(...),
-                                                                          pipeline(...): as before,
-                                                                          but edited
-with model.grun.off(): ...                                                # the base model
-model.grun.remove()
+    import grun
+    model = grun.load(model, "runs/authors/tiny/forget10/idk-grun-seed42")
+    model.generate(...)            # edited, as are model(...) and pipeline(...)
+    with model.grun.off():         # the base model
+        model.generate(...)
+    model.grun.remove()
+
+`grun.load` takes an adapter folder, a run, a stack of requests, or a hub id.
 """
 
 __all__ = ["load"]
 
 
 def __getattr__(name: str):
-    """`load`, imported when it is asked for: `python -m grun.requests` finds that module not
-    imported before it runs."""
+    """Import `load` on demand: `python -m grun.requests` warns about a module imported before."""
     if name == "load":
         from grun.loading import load
 

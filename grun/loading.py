@@ -1,10 +1,7 @@
 """Adapters from anywhere onto a model you have.
 
-    model = grun.load(model, "runs/authors/tiny/forget10/idk-grun-seed42")
-
-A source is an adapter folder, a finished GRUN run, a folder of requests (`grun.requests`), a folder
-of the official code (`grun.adapter.official`), or a hub id of any of these, perhaps with a
-revision: my-name/forget10-idk@main."""
+model = grun.load(model, "runs/authors/tiny/forget10/idk-grun-seed42")
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +10,7 @@ from torch import nn
 
 from grun.adapter import official
 from grun.adapter.composition import Combination
-from grun.adapter.hub import folder_of
+from grun.adapter.hub import resolve_folder
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from grun.requests import INDEX, Requests
@@ -24,33 +21,33 @@ def load(
     source: str | Path | Sequence[str | Path],
     combination: Combination | None = None,
 ) -> nn.Module:
-    """The same model, with the adapter of `source` at work in model(...), model.generate(...) and
-    pipeline(...).
+    """Attach the adapter of `source` to a model, and return the model.
 
-    source: see the module docstring; a list of them is combined (default: sum; a folder of requests
-    keeps its own rule). The controls are `model.grun`: gates, at(positions), off(), only(names),
-    remove(). Raises `ValueError` for another base model, a damaged or newer adapter, a source that
-    is none, and a model that has adapters already."""
+    It then acts in model(...), model.generate(...) and pipeline(...). The controls are `model.grun`
+    (`grun.inference.hooks.AdapterHooks`): gates, at(positions), off(), only(names), remove().
+
+    source: an adapter folder, a finished GRUN run, a folder of requests (`grun.requests`), a folder
+    of the official code (`grun.adapter.official`), or a hub id of any of these, perhaps with a
+    revision: my-name/forget10-idk@main. The adapters of a list are combined (default: sum; a folder
+    of requests keeps its own rule).
+
+    Raises `ValueError` for another base model, a damaged adapter or one of another format, a source
+    that is none, and a model that has adapters already.
+    """
     if not isinstance(source, str | Path):
-        AdapterHooks(
-            model,
-            [adapter_from(model, folder_of(one)) for one in source],
-            combination,
-            [str(one) for one in source],
-        )
+        adapters = [load_adapter(model, resolve_folder(one)) for one in source]
+        AdapterHooks(model, adapters, combination, [str(one) for one in source])
         return model
-    folder = folder_of(source)
+    folder = resolve_folder(source)
     if (folder / INDEX).exists():
         Requests(folder).attach(model, combination)
     else:
-        AdapterHooks(model, adapter_from(model, folder), combination)
+        AdapterHooks(model, load_adapter(model, folder), combination)
     return model
 
 
-def adapter_from(model: nn.Module, folder: Path) -> Adapter:
-    """The adapter in a folder of ours or of the official code."""
-    return (
-        official.load(model, folder)
-        if official.is_official(folder)
-        else Adapter.load(model, folder)
-    )
+def load_adapter(model: nn.Module, folder: Path) -> Adapter:
+    """Return the adapter in a folder of ours or of the official code."""
+    if official.is_official(folder):
+        return official.load(model, folder)
+    return Adapter.load(model, folder)

@@ -32,7 +32,7 @@ from torch import nn
 from grun.adapter.composition import RULES, Combination
 from grun.adapter.fingerprint import same_base
 from grun.adapter.folder import CONFIG, WEIGHTS, read_folder
-from grun.adapter.hub import folder_of
+from grun.adapter.hub import resolve_folder
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from unlearn.config.flags import Parser, run_command
@@ -269,7 +269,7 @@ def main(argv: list[str] | None) -> None:
     args = parser().parse_args(argv)
     stack = Requests(args.requests)
     if args.verb == "add":
-        source = folder_of(args.source)
+        source = resolve_folder(args.source)
         result = source.parent / "result.json"
         seconds = read_json(result)["train_seconds"] if result.exists() else None
         with stack.locked():

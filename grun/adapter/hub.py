@@ -1,4 +1,4 @@
-"""Adapters on the hub: download one by its id, upload one with a card.
+"""Adapters on the Hugging Face hub: download one by its id, upload one with a card.
 
 python -m grun.adapter.hub push runs/authors/tiny/forget10/idk-grun-seed42 my-name/forget10-idk
 """
@@ -15,41 +15,16 @@ from grun.adapter.folder import CONFIG, WEIGHTS, AdapterConfig, read_folder
 from unlearn.config.flags import Parser, run_command
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+# only these are downloaded: adapters of ours, stacks of requests, adapters of the official code
 FILES = [
     "*adapter.json",
     "*adapter.safetensors",
     "requests.json",
     "intkey_*.bin",
     "config.json",
-]  # nothing else is asked for
-REFUSALS = (
-    HTTPError,
-    HFValidationError,
-    OSError,
-)  # no such repository, no hub to reach, an offline hub, nothing kept of it here
-
-
-def folder_of(source: str | Path) -> Path:
-    """The local folder of a source; a hub id is downloaded first. Raises `ValueError` where there
-    is none."""
-    path = Path(source)
-    if not path.is_dir():
-        if not HUB_ID.fullmatch(str(source)):
-            raise ValueError(f"{source}: no such folder, and no hub id (name/adapter)")
-        name, _, revision = str(source).partition("@")
-        try:
-            path = Path(snapshot_download(name, revision=revision or None, allow_patterns=FILES))
-        except REFUSALS as error:
-            raise ValueError(
-                f"{source} is no folder here and could not be had from the hub: {first_line(error)}"
-            ) from None
-    return path / "adapter" if (path / "adapter" / CONFIG).exists() else path
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
+]
+# no such repository, no connection, an offline hub without a copy in the cache
+HUB_ERRORS = (HTTPError, HFValidationError, OSError)
 CARD = """---
 library_name: grun
 tags: [unlearning, grun]
@@ -57,7 +32,8 @@ tags: [unlearning, grun]
 
 # GRUN adapter
 
-A gated rank-{rank} edit of layers {layers} at the last prompt token of `{id}` (fingerprint {fingerprint}); the base's weights stay as
+A gated rank-{rank} edit of layers {layers} at the last prompt token of `{id}` (fingerprint \
+{fingerprint}); the base's weights stay as
 they are. Taking the adapter off brings back what it hides.
 
 ```python
@@ -65,17 +41,46 @@ import grun
 model = grun.load(model, "{repo}")
 ```
 
-Prompts as in training: template `{template}`, style `{style}`. Objective: {objective}, split {split}.
+Prompts as in training: template `{template}`, style `{style}`. Objective: {objective}, \
+split {split}.
 """
 
 
-def card(config: AdapterConfig, repo: str) -> str:
-    """The README of an adapter on the hub."""
+def resolve_folder(source: str | Path) -> Path:
+    """Return the local adapter folder of a source, downloading a hub id (name/adapter@revision).
+
+    The `adapter` folder inside is taken for a finished run. Raises `ValueError` where there is
+    none.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        path = download(str(source))
+    return path / "adapter" if (path / "adapter" / CONFIG).exists() else path
+
+
+def download(hub_id: str) -> Path:
+    """Return the local copy of a hub id; raise `ValueError` as `resolve_folder` does."""
+    if not HUB_ID.fullmatch(hub_id):
+        raise ValueError(f"{hub_id}: no such folder, and no hub id (name/adapter)")
+    name, _, revision = hub_id.partition("@")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=FILES))
+    except HUB_ERRORS as error:
+        raise ValueError(
+            f"{hub_id} is no folder here and could not be had from the hub: {first_line(error)}"
+        ) from None
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def build_card(config: AdapterConfig, repo: str) -> str:
+    """Return the README of an adapter on the hub."""
     name = config.base["id"]
-    recipe = config.recipe
-    base = f"base_model: {name}\n" if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else ""
+    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name)
     return CARD.format(
-        base=base,
+        base=f"base_model: {name}\n" if is_hub_id else "",
         rank=config.rank,
         layers=", ".join(map(str, config.layers)),
         id=name,
@@ -83,47 +88,45 @@ def card(config: AdapterConfig, repo: str) -> str:
         repo=repo,
         template=config.prompt.get("template"),
         style=config.prompt.get("style"),
-        objective=recipe.get("objective"),
-        split=recipe.get("split"),
+        objective=config.recipe.get("objective"),
+        split=config.recipe.get("split"),
     )
 
 
 def push_to_hub(source: str | Path, repo: str, private: bool = True) -> str:
-    """Upload the adapter of a local source to the hub; return its address. Nothing but
-    adapter.json, the weights and a card is sent.
+    """Upload the adapter of a local source and return its address.
 
-    Raises `ValueError` for a damaged adapter, and as the hub refuses."""
-    folder = folder_of(source)
+    Nothing but adapter.json, the weights and a card is sent. Raises `ValueError` for a damaged
+    adapter, and where the hub refuses.
+    """
+    folder = resolve_folder(source)
     config, _ = read_folder(folder)
-    with tempfile.TemporaryDirectory() as room:
+    with tempfile.TemporaryDirectory() as upload:
         for name in (CONFIG, WEIGHTS):
-            shutil.copy(folder / name, room)
-        (Path(room) / "README.md").write_text(card(config, repo), encoding="utf-8")
+            shutil.copy(folder / name, upload)
+        (Path(upload) / "README.md").write_text(build_card(config, repo), encoding="utf-8")
         try:
             api = HfApi()
             api.create_repo(repo, private=private, exist_ok=True)
             return str(
-                api.upload_folder(repo_id=repo, folder_path=room, commit_message="GRUN adapter")
+                api.upload_folder(repo_id=repo, folder_path=upload, commit_message="GRUN adapter")
             )
-        except REFUSALS as error:
+        except HUB_ERRORS as error:
             raise ValueError(
                 f"{repo}: could not be pushed to the hub: {first_line(error)}"
             ) from None
 
 
 def main(argv: list[str] | None) -> None:
+    """Run the command of the module docstring."""
     parser = Parser(
         prog="python -m grun.adapter.hub", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    low_rank_update = verbs.add_parser(
-        "push", help="upload an adapter to the hub", allow_abbrev=False
-    )
-    low_rank_update.add_argument("source", help="adapter folder or finished run")
-    low_rank_update.add_argument("repo", help="hub id, name/adapter")
-    low_rank_update.add_argument(
-        "--public", action="store_true", help="for everyone (default: private)"
-    )
+    push = verbs.add_parser("push", help="upload an adapter to the hub", allow_abbrev=False)
+    push.add_argument("source", help="adapter folder or finished run")
+    push.add_argument("repo", help="hub id, name/adapter")
+    push.add_argument("--public", action="store_true", help="for everyone (default: private)")
     args = parser.parse_args(argv)
     print(f"pushed: {push_to_hub(args.source, args.repo, not args.public)}", flush=True)
 

@@ -156,7 +156,7 @@ class Adapter(nn.Module):
 
 
 def check_config(model: nn.Module, config: AdapterConfig) -> list[int]:
-    """Return the layers in depth order; raise `ValueError` where the config does not fit a model."""
+    """Return the layers in depth order; raise `ValueError` where the config does not fit."""
     if config.gate not in ("none", *GATES):
         raise ValueError(f"--gate {config.gate} is unknown; choose one of none, {', '.join(GATES)}")
     if config.dtype not in DTYPES:

@@ -123,9 +123,9 @@ def run_suffixes(
 ) -> Tensor:
     """Return the logits [1, N, V] of a causal model over packed suffixes.
 
-    hidden [N, d]: output of block `current.packed.first`; ids [N]: their tokens, which only pass through;
-    returns_tuple: whether the model's blocks do. Hooks on that block, on those above it and on the
-    output head work as in any forward.
+    hidden [N, d]: output of block `current.packed.first`; ids [N]: their tokens, which only pass
+    through; returns_tuple: whether the model's blocks do. Hooks on that block, on those above it
+    and on the output head work as in any forward.
     """
 
     def build_hand_over(given: Tensor | None):

@@ -52,7 +52,7 @@ class PackedPromptEnds:
 
 
 def find_parts(inputs: dict) -> list[tuple[int, int, int | None]]:
-    """Return (start, stop, cache slot of the token before start or None) of each sequence's part."""
+    """Return start, stop and the previous token's cache slot, if any, of each sequence's part."""
     read = inputs["read_index"][0].tolist()
     positions = inputs["position_ids"].flatten().tolist()
     key_ends = inputs["cu_seq_lens_k"]  # by attention kind in hybrid models
