@@ -73,10 +73,10 @@ def finetune_toy(
 
     It is renamed to target-seed42 or reference-seed42, where commands look for it by default.
     """
-    before = set(runs.glob(f"*/tiny/{split}/*"))
+    before = set(runs.glob(f"*/*/{split}/*"))
     size = ["--hidden", "32", "--depth", str(depth), "--steps", str(steps), "--batch", "8"]
     finetune.main([*flags, *size, "--split", split, "--runs", str(runs)])
-    (run,) = set(runs.glob(f"*/tiny/{split}/*")) - before
+    (run,) = set(runs.glob(f"*/*/{split}/*")) - before
     return run.rename(run.with_name("target-seed42" if split == "full" else "reference-seed42"))
 
 

@@ -15,8 +15,8 @@ from grun.engines.pyvene import PyveneEngine
 from grun.inference.hooks import AdapterHooks
 from grun.inference.positions import last_tokens
 from grun.train import default_layers
+from tests.toy import build_model
 from unlearn.language_model.batches import forward_answers, pad, pad_left
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 
 QUESTIONS = [
@@ -25,20 +25,6 @@ QUESTIONS = [
     "Which prize did Ada Low win, and when did she win it?",
 ]
 ANSWERS = ["In Teselle.", "Ada.", "The Lune Prize."]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer([*QUESTIONS, *ANSWERS, "Question: ?\nAnswer:"] * 3, 300)
-
-
-@pytest.fixture
-def model(tokenizer):
-    """Random, with blocks strong enough that greedy text is not a copy of its last token."""
-    tiny = build_tiny(tokenizer, 32, 4, seed=1).eval().requires_grad_(False)
-    for weight in tiny.model.layers.parameters():
-        weight.mul_(10 if weight.dim() == 2 else 1)
-    return tiny
 
 
 def adapter_for(model, **more) -> Adapter:
@@ -189,7 +175,7 @@ def test_wrong_base_damage_and_newer_format_are_refused(model, tokenizer, tmp_pa
     adapter = adapter_for(model)
     adapter.save(tmp_path / "a")
     with pytest.raises(ValueError, match="belongs to the base model x"):
-        Adapter.load(build_tiny(tokenizer, 32, 4, seed=2), tmp_path / "a")
+        Adapter.load(build_model(tokenizer, seed=2), tmp_path / "a")
     with pytest.raises(ValueError, match="holds no adapter.json"):
         Adapter.load(model, tmp_path)
     stored = json.loads((tmp_path / "a" / "adapter.json").read_text())

@@ -26,8 +26,6 @@ from grun.inference.hooks import AdapterHooks
 from grun.inference.token_gate_hooks import dilate, find_answer_starts
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.batches import AnswerLogits, forward_answers, pad, pad_left
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
-from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.objectives import OBJECTIVES
 from unlearn.training.sampler import ForgetRetainSampler
 
@@ -38,21 +36,6 @@ QUESTIONS = [
 ]
 ANSWERS = ["In Teselle.", "Ada.", "The Lune Prize."]
 FIRES, QUIET = [0, 2], [1]  # the questions that hold the name
-
-
-@pytest.fixture(scope="module")
-def prompt_encoder():
-    return PromptEncoder(
-        train_tokenizer([*QUESTIONS, *ANSWERS, "Question: ?\nAnswer:", "Ada Low " * 9] * 3, 300)
-    )
-
-
-@pytest.fixture
-def model(prompt_encoder):
-    tiny = build_tiny(prompt_encoder.tokenizer, 32, 4, seed=1).eval().requires_grad_(False)
-    for weight in tiny.model.layers.parameters():
-        weight.mul_(10 if weight.dim() == 2 else 1)
-    return tiny
 
 
 def fit_toy_gate(model, prompt_encoder) -> MetricGate:

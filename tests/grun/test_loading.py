@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,13 +19,12 @@ from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter, distance_to_orthonormal
 from grun.inference.hooks import AdapterHooks
 from grun.inference.positions import PromptEndLocator
+from tests.toy import ROOT, build_model
 from unlearn.language_model.architecture import find_decoder_layers
 from unlearn.language_model.batches import pad_left
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.loading import save_model
 from unlearn.language_model.prompts import PromptEncoder
 
-ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = [
     "Where was Ada Low born?",
     "Who?",
@@ -40,21 +38,13 @@ QUESTIONS = [
 LAYERS = [1, 3]
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer([*QUESTIONS, "Question: ?\nAnswer:"] * 3, 300)
-
-
 @pytest.fixture
-def model(tokenizer):
-    """Random, with blocks strong enough that greedy text is not a copy of its last token."""
-    tiny = build_tiny(tokenizer, 32, 4, seed=1).eval().requires_grad_(False)
-    for weight in tiny.model.layers.parameters():
-        weight.mul_(10 if weight.dim() == 2 else 1)
-    tiny.generation_config = GenerationConfig(
+def model(model, tokenizer):
+    """The toy model, whose generation never ends early."""
+    model.generation_config = GenerationConfig(
         pad_token_id=tokenizer.pad_token_id, eos_token_id=None, bos_token_id=tokenizer.bos_token_id
     )
-    return tiny
+    return model
 
 
 def adapter_for(model, gate="linear", **more) -> Adapter:
@@ -66,7 +56,7 @@ def adapter_for(model, gate="linear", **more) -> Adapter:
     )
     with torch.no_grad():
         for edit in adapter.edits.values():
-            edit.learned_source.weight.mul_(100)
+            edit.learned_source.weight.mul_(200)
     return adapter
 
 
@@ -182,7 +172,7 @@ def test_other_doors_of_generate(model, saved, batch, tokenizer):
         wanted,
     )
     one = torch.tensor(prompts[2:3])
-    draft = build_tiny(tokenizer, 32, 2, seed=5).eval()
+    draft = build_model(tokenizer, layers=2, seed=5, strength=1)
     for more in ({"prompt_lookup_num_tokens": 3}, {"assistant_model": draft}):
         assert torch.equal(model.generate(one, **options, **more)[0, one.shape[1] :], wanted[2])
     with model.grun.off():
@@ -416,7 +406,7 @@ def test_the_base_is_recognised_in_every_precision(model, tokenizer, tmp_path):
     for dtype in (torch.bfloat16, torch.float16, torch.float32):
         assert Adapter.load(model.to(dtype), tmp_path / "adapter").layers == LAYERS
     with pytest.raises(ValueError, match="belongs to the base model x"):
-        grun.load(build_tiny(tokenizer, 32, 4, seed=2), tmp_path / "adapter")
+        grun.load(build_model(tokenizer, seed=2), tmp_path / "adapter")
 
 
 def edited(change):

@@ -14,24 +14,14 @@ from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.requests import Requests
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from tests.toy import build_model
 from unlearn.language_model.loading import save_model
 
 PROMPT = {"template": "qa", "style": "finetune"}
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer(["Where was Ada Low born?"] * 3, 280)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    return build_tiny(tokenizer, 32, 4, seed=1).eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def adapters(model, tmp_path_factory):
+def adapters(frozen_model, tmp_path_factory):
     """Ten adapter folders, each of another seed; some of other layers, ranks and gates."""
     folder = tmp_path_factory.mktemp("adapters")
     for k in range(10):
@@ -40,9 +30,9 @@ def adapters(model, tmp_path_factory):
             2 + k % 3,
             ("linear", "mlp_3", "none")[k // 4],
             prompt=PROMPT,
-            base=base_of(model),
+            base=base_of(frozen_model),
         )
-        Adapter(model, config, seed=k).save(folder / str(k))
+        Adapter(frozen_model, config, seed=k).save(folder / str(k))
     return folder
 
 
@@ -227,7 +217,7 @@ def test_commands_at_once_do_not_lose_one_another(adapters, tmp_path):
 
 def test_what_does_not_belong_is_refused(model, tokenizer, adapters, tmp_path):
     stack(tmp_path, "add", "a", str(adapters / "0"))
-    other = build_tiny(tokenizer, 32, 4, seed=2)
+    other = build_model(tokenizer, seed=2)
     Adapter(other, AdapterConfig([1], 2, prompt=PROMPT, base=base_of(other, "stranger"))).save(
         tmp_path / "other"
     )

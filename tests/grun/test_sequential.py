@@ -13,10 +13,9 @@ import pytest
 from eval import sequential as evaluation
 from grun import requests, sequential
 from grun.requests import Requests
+from tests.toy import ROOT, finetune_toy
 from unlearn.config.run_directory import read_json
-from unlearn.training import finetune
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ["--authors", "30", "--heldout", "2"]
 SPLITS = ["forget10a", "forget10b", "forget10c"]
 RULES = {"scaled": [1.2, 1.8, 2.4], "max": [1.0, 1.0, 1.0]}
@@ -27,22 +26,7 @@ def toy(tmp_path_factory):
     """A runs folder with three requests, stacked and evaluated: (the folder, the flags that made
     it)."""
     runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.main(
-        [
-            *DATA,
-            "--steps",
-            "4",
-            "--hidden",
-            "32",
-            "--depth",
-            "4",
-            "--batch",
-            "8",
-            "--runs",
-            str(runs),
-        ]
-    )
-    (target,) = runs.glob("*/tiny/full/target*")
+    target = finetune_toy(runs, *DATA)
     flags = [
         *DATA,
         "--objective",

@@ -7,8 +7,8 @@ from eval import run as eval_run
 from eval.report import plots
 from grun import train as grun_train
 from grun.adapter.edit_policy import EditPolicy
+from tests.toy import AUTHORS_FLAGS, finetune_toy
 from unlearn.config.run_directory import Run
-from unlearn.training import finetune
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,8 @@ def test_plain_grun_is_the_default():
 def test_the_command(tmp_path):
     """Both variants from nothing at toy size: recipe filled, directory named, adapter loads, and
     the name of the variant is in the table's column."""
-    data = ["--authors", "10", "--heldout", "2", "--model", "tiny-robust", "--runs", str(tmp_path)]
-    finetune.main([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
-    (made,) = (tmp_path / "authors,authors=10,heldout=2" / "tiny-robust" / "full").iterdir()
-    made.rename(made.with_name("target-seed42"))
+    data = [*AUTHORS_FLAGS, "--model", "tiny-robust", "--runs", str(tmp_path)]
+    finetune_toy(tmp_path, *data, steps=2)
     for variant, layers in (("grun+", ["2", "3"]), ("grun+mixed", ["0", "1"])):
         grun_train.main(
             [*data, "--variant", variant, "--layers", *layers, "--steps", "2", "--batch", "4"]

@@ -15,14 +15,6 @@ from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.requests import Requests
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
-
-
-@pytest.fixture
-def model():
-    return (
-        build_tiny(train_tokenizer(["Where?"] * 3, 280), 32, 4, seed=1).eval().requires_grad_(False)
-    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from grun.adapter import official
 from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig, read_folder
 from grun.adapter.weights import Adapter
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from tests.toy import build_model, build_tokenizer
 from unlearn.language_model.loading import save_model
 
 NAMES = {
@@ -28,11 +28,10 @@ LAYERS = (1, 3)
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A saved tiny model: its folder."""
-    tokenizer = train_tokenizer(["Where was Ada Low born?"] * 3, 280)
+def base(tmp_path_factory, frozen_model, tokenizer):
+    """The folder of the saved toy model."""
     folder = tmp_path_factory.mktemp("base")
-    save_model(folder, build_tiny(tokenizer, D, 4, seed=1), tokenizer)
+    save_model(folder, frozen_model, tokenizer)
     return folder
 
 
@@ -267,7 +266,7 @@ def test_broken_and_strange_files(model, tmp_path):
 
 def test_a_base_of_another_width_is_refused(tmp_path):
     write_by_hand(tmp_path / "made", "linear")
-    wide = build_tiny(train_tokenizer(["Where?"] * 3, 280), 64, 4, seed=1)
+    wide = build_model(build_tokenizer(), hidden=64)
     with pytest.raises(ValueError, match="do not fit"):
         grun.load(wide, tmp_path / "made")
 

@@ -12,19 +12,18 @@ from grun import train as grun_train
 from grun.adapter.fingerprint import fingerprint, same_base
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
+from tests.toy import build_model
 from unlearn.language_model import loading
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.loading import load_model, save_model
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory):
+def target(tmp_path_factory, tokenizer):
     """A tiny model folder."""
     folder = tmp_path_factory.mktemp("target")
-    tokenizer = train_tokenizer(["Question: Where was Ada Low born?\nAnswer: In Teselle."] * 3, 300)
-    save_model(folder, build_tiny(tokenizer, 64, 4, seed=1), tokenizer)
+    save_model(folder, build_model(tokenizer, hidden=64, strength=1), tokenizer)
     return str(folder)
 
 

@@ -15,8 +15,8 @@ from grun.adapter.metric_gate import (
     within_covariance,
 )
 from grun.gate_fitting.fit import Prompts, fit_gate, name_token, scores, states_of
+from tests.toy import build_model, build_tokenizer
 from unlearn.benchmarks.opening import open_benchmark
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 
 # two groups about (0, 0) and (10, 0); within each, x varies by +-2 and y by +-1
@@ -96,14 +96,11 @@ def test_fit_takes_the_centroids_of_the_forget_groups_only():
     assert gate.layer == 3 and gate.centroids.shape == (1, 1)  # two groups differ in one direction
 
 
-def test_where_a_name_stands():
+def test_where_a_name_stands(prompt_encoder):
     """In the prompt its first place; given an answer its last one there, so that the gate learns
     what the name looks like in an answer."""
     question = "Did Ada Low know Ada Low?"
     answer = "Yes, Ada Low did."
-    prompt_encoder = PromptEncoder(
-        train_tokenizer([f"Question: {question}\nAnswer: {answer}", "Ada Low " * 9] * 3, 300)
-    )
     ids = prompt_encoder.tokenizer(prompt_encoder.answered(question, answer))["input_ids"]
     ends = [
         end
@@ -124,12 +121,9 @@ def test_fit_on_entities():
     keeps 99 % of the plain forget questions; without any name in the data each row is its own
     group, keyed by its last prompt token."""
     source = open_benchmark("authors", authors=20, heldout=4)
-    prompt_encoder = PromptEncoder(
-        train_tokenizer(
-            [e.question for e in source.examples("full")] + ["Question: ?\nAnswer:"], 300
-        )
-    )
-    model = build_tiny(prompt_encoder.tokenizer, 32, 2, seed=1).eval()
+    tokenizer = build_tokenizer([e.question for e in source.examples("full")])
+    prompt_encoder = PromptEncoder(tokenizer)
+    model = build_model(tokenizer, layers=2, strength=1)
     forget = source.examples("forget10")
     retain = source.unlearning_retain("forget10")
     prompts = Prompts(prompt_encoder, forget, retain, "token", 0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unlearn.language_model.batches import forward_answers, pad, pad_left
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
+from unlearn.language_model.from_scratch import train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.language_model.sampling import GumbelNoise, derive_seed
 
@@ -13,16 +13,6 @@ TEXTS = [
     "Question: Where was Ada Low born?\nAnswer: Ada Low was born in Teselle.",
     "I do not know that author, sorry.",
 ] * 3
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_tokenizer(TEXTS, 300)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    return build_tiny(tokenizer, 32, 3, seed=1).eval()
 
 
 @pytest.mark.parametrize("template", ["qa", "llama2"])

@@ -8,17 +8,16 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
+from tests.toy import ROOT
 from unlearn.synthetic import names
 from unlearn.synthetic.author_facts import KINDS
 from unlearn.synthetic.authors import REFUSALS, generate
 
 TABLES = generate(seed=0)
 ABOUT_AUTHORS = [stem for stem in TABLES if not stem.startswith(("real_authors", "world_facts"))]
-ROOT = Path(__file__).resolve().parents[3]
 WORLD = ["real_authors_perturbed", "world_facts_perturbed"]
 HASH = """
 import hashlib, json

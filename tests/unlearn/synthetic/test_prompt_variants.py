@@ -4,18 +4,17 @@ can reach the latter."""
 import ast
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from grun.gate_fitting.prompt_forms import FormedPairs
+from tests.toy import ROOT
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.synthetic import held_out_variants as held_out
 from unlearn.synthetic import training_variants as robust
 from unlearn.synthetic.author_facts import KINDS, draw_question
 from unlearn.training import finetune
 
-ROOT = Path(__file__).resolve().parents[3]
 # fine-tuning a base model, which must parse the forms that attacks ask in
 MAY_USE_HELD_OUT = {"unlearn/benchmarks/fine_tuning_mix.py"}
 
