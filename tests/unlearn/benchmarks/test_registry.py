@@ -1,0 +1,75 @@
+"""The registry of benchmarks, and the questions that shell scripts ask it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.toy import ROOT
+from unlearn.benchmarks import __main__ as command
+from unlearn.benchmarks.opening import open_benchmark
+from unlearn.benchmarks.registry import BENCHMARKS
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("names", "authors\ntofu\nmuse\nmuse-news\nmuse-books\nwmdp"),
+        ("default-split authors", "forget10"),
+        ("default-split muse-books", "forget"),
+        ("retain-split authors forget10", "retain90"),
+        ("retain-split tofu forget01", "retain99"),
+        ("retain-split muse forget_scal2", "retain"),
+        ("evaluator tofu", "questions"),
+        ("evaluator muse", "documents"),
+        ("evaluator wmdp", "multiple_choice"),
+        ("data-flags authors", "authors heldout data_seed"),
+        ("data-flags muse-news", ""),
+    ],
+)
+def test_command_answers(words, answer, capsys):
+    command.main(words.split())
+    assert capsys.readouterr().out == f"{answer}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "unknown question ''; allowed: names, default-split"),
+        ("default-split news", "unknown benchmark 'news'; allowed: authors, tofu"),
+        ("default-split", "type python -m unlearn.benchmarks default-split BENCHMARK"),
+        ("retain-split authors full", "'full' does not say what it leaves"),
+        ("retain-split muse forget10", "'forget10' is no forget split of MUSE"),
+        ("retain-split wmdp poisons", "wmdp has no retain split"),
+    ],
+)
+def test_command_refuses(words, message):
+    with pytest.raises(ValueError, match=message):
+        command.main(words.split())
+
+
+def test_command_loads_the_standard_library_alone():
+    """Shell scripts ask it several times, so it must start at once."""
+    program = (
+        "import sys; from unlearn.benchmarks.__main__ import main; main(['names']); "
+        "print({'torch', 'numpy', 'transformers', 'datasets'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.endswith("wmdp\nset()\n")
+
+
+@pytest.mark.parametrize("name", ["authors", "muse", "wmdp"])
+def test_embedded_benchmark_opens_as_its_spec_says(name):
+    benchmark = open_benchmark(name)
+    assert benchmark.spec is BENCHMARKS[name] and benchmark.name == name
+    if benchmark.spec.contents != "corpora":
+        assert benchmark.spec.default_split in benchmark.forget_splits
+        retain = benchmark.retain_split(benchmark.spec.default_split)
+        assert benchmark.examples(retain) and retain in benchmark.splits
+
+
+def test_wmdp_refuses_splits():
+    with pytest.raises(ValueError, match="corpora and no set 'forget10': name them with --forget"):
+        open_benchmark("wmdp").examples("forget10")
