@@ -21,10 +21,10 @@ failed=0
 # What fails is told at the end, but for ctrl-C.
 try() { "$@" || failed=$?; (( failed != 130 )) || exit 130; }
 
-evaluate=eval.run tables="eval.report.tables${ATTACKS:+ eval.attacks.tables} eval.report.plots eval.report.html"
+evaluate=eval.run
 if [[ $BENCHMARK == muse* ]]; then
     [[ -z ${ATTACKS:-} ]] || { echo "error: ATTACKS needs questions as TOFU and authors have them; leave it out for $BENCHMARK" >&2; exit 2; }
-    evaluate=eval.muse tables="eval.report.muse_tables eval.report.html"
+    evaluate=eval.muse
 fi
 for model in $MODELS; do
     for split in $SPLITS; do
@@ -34,7 +34,5 @@ for model in $MODELS; do
             --attacks ${ATTACKS/#1/default} ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
     done
 done
-for table in $tables; do
-    try run_py $table ${RUNS:+--runs "$RUNS"}
-done
+try run_py eval.report ${RUNS:+--runs "$RUNS"}
 (( failed == 0 )) || { echo "error: not everything could be evaluated, see above" >&2; exit "$failed"; }

@@ -34,6 +34,4 @@ for model in $MODELS; do
     NPROC=1 run_py eval.wmdp "${where[@]}" ${MCQ:+--mcq "$MCQ"}
 done
 NPROC=1
-run_py eval.report.wmdp_tables ${RUNS:+--runs "$RUNS"}
-run_py eval.report.wmdp_plots ${RUNS:+--runs "$RUNS"}
-run_py eval.report.html ${RUNS:+--runs "$RUNS"}
+run_py eval.report ${RUNS:+--runs "$RUNS"}

@@ -3,12 +3,8 @@ files alone.
 
     python -m eval.run --help        answers, likelihoods and gates of every evaluation set   (needs
                                      the model)
-    python -m eval.report.summary           per-example files -> eval/<split>/summary.json
-                                            (needs no model)
-    python -m eval.report.tables            summaries -> runs/tables/tofu.md, .csv, .tex
-                                            (needs no model)
-    python -m eval.report.plots             per-example files -> runs/tables/gates.png
-                                            (needs no model)
+    python -m eval.report            summaries -> tables, plots, runs/report.html (needs no model)
+    python -m eval.report.summary    per-example files -> summary.json again (needs no model)
 
 `eval` shadows a builtin, so always write `from eval.x import y`, never `import eval`.
 """

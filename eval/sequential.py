@@ -18,12 +18,12 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import nn
 
 from eval.metrics.tofu import rouge_recall
-from eval.report.sequential_tables import draw, tabulate
+from eval.report.collect import find_runs
+from eval.report.report import Report
 from eval.scoring.batching import batch_by_length
 from eval.scoring.model import EvalModel, load_eval_model
 from unlearn.benchmarks.base import Benchmark
@@ -237,9 +237,9 @@ def main(argv: list[str] | None) -> None:
         raise ValueError(
             f'no stack of requests under {args.runs}; make one: SEQUENTIAL="forget10a forget10b" ./cmd_grun.sh'
         )
-    table = pd.DataFrame([record for folder in folders for record in evaluate(folder, args)])
-    print(tabulate(table, args.runs), flush=True)
-    print(f"written: {draw(table, args.runs)}", flush=True)
+    for folder in folders:
+        write_json(folder / "eval" / "stages.json", evaluate(folder, args))
+    Report(find_runs(args.runs)).make(["sequential"])
 
 
 if __name__ == "__main__":

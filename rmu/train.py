@@ -102,7 +102,7 @@ class RmuFlags(TargetFlags):
     checkpoint_every: int = flag(100, "updates between checkpoints", role="volatile")
     verbose: bool = flag(
         False,
-        "log norms and cosines of the states, updated and frozen; python -m eval.report.wmdp_plots draws them",
+        "log norms and cosines of the states, updated and frozen; python -m eval.report draws them",
         role="volatile",
     )
     output_dir: str | None = flag(None, "save the model in this folder too", role="volatile")

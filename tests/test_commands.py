@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from eval import run as eval_run
-from eval.report import tables
+from eval.report import __main__ as report
 from grun import train as grun_train
 from unlearn.config.flags import run_command
 from unlearn.config.run_directory import Run
@@ -60,7 +60,7 @@ def test_from_nothing_to_the_table(toy, tmp_path, capsys):
     capsys.readouterr()
     eval_run.main([*DATA, "--runs", str(runs)])
     evaluated = capsys.readouterr().out.count(": evaluated forget, retain, ")
-    tables.main(["--runs", str(runs)])
+    report.main(["--runs", str(runs)])
     frame = pandas.read_csv(runs / "tables" / "tofu.csv")
     assert (
         list(frame.columns[:10])

@@ -92,21 +92,14 @@ def test_grun_grid_trains_then_evaluates():
             for loss in ("gd", "idk")
         ),
         *(f"python -m eval.run {cell} --split forget10 {where}" for cell in cells),
-        *(
-            f"python -m eval.{module} --runs else"
-            for module in ("report.tables", "report.plots", "report.html")
-        ),
+        "python -m eval.report --runs else",
     ]
 
 
 def test_grun_makes_the_reference_first_when_asked():
     modules = [command.split()[2] for command in dry("cmd_grun.sh", REFERENCE="1", SEEDS="1 2")]
-    assert modules == ["unlearn.training.finetune"] * 2 + ["grun.train"] * 6 + [
-        "eval.run",
-        "eval.report.tables",
-        "eval.report.plots",
-        "eval.report.html",
-    ]
+    trained = ["unlearn.training.finetune"] * 2 + ["grun.train"] * 6
+    assert modules == [*trained, "eval.run", "eval.report"]
 
 
 def test_flags_about_data_reach_the_reference_the_controls_and_the_evaluation():
@@ -141,21 +134,12 @@ def test_several_processes_go_through_accelerate_for_training_only():
     commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
     assert "accelerate.commands.launch" in commands[0] and "--num_processes 3" in commands[0]
     assert " -m grun.train --benchmark authors" in commands[0]
-    assert [command.split()[2] for command in commands[1:]] == [
-        "eval.run",
-        "eval.report.tables",
-        "eval.report.plots",
-        "eval.report.html",
-    ]
+    assert [command.split()[2] for command in commands[1:]] == ["eval.run", "eval.report"]
 
 
 def test_muse_has_its_own_splits_evaluation_and_tables():
     cell = "--benchmark muse --model tiny"
-    evaluated = [
-        f"python -m eval.muse {cell} --split forget",
-        "python -m eval.report.muse_tables",
-        "python -m eval.report.html",
-    ]
+    evaluated = [f"python -m eval.muse {cell} --split forget", "python -m eval.report"]
     assert dry("cmd_eval.sh", BENCHMARK="muse") == evaluated
     commands = dry("cmd_grun.sh", BENCHMARK="muse", REFERENCE="1", LOSSES="gd")
     assert [c.split("--split ")[1].split()[0] for c in commands[:3]] == [

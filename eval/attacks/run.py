@@ -15,9 +15,14 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
-from eval.attacks.aggregate import attacks_folder, base_folder, base_of, write_summary
 from eval.attacks.answers import AttackInputs, AttackSettings
 from eval.attacks.registry import Attack, attack_groups, load_attacks
+from eval.report.attack_summary import (
+    attacks_folder,
+    base_folder,
+    find_base,
+    write_attack_summary,
+)
 from eval.run import EvalFlags, cell_runs
 from eval.run_each import run_each
 from eval.scoring.model import EvalModel, load_eval_model
@@ -188,9 +193,9 @@ def main(argv: list[str] | None) -> None:
             attack_model(model, folder, inputs, attacks, args)
 
     def attack_run(run: Run) -> None:
-        attack_once(base_of(run), base_folder(run, args.split))
+        attack_once(find_base(run), base_folder(run, args.split))
         attack_once(run.path, attacks_folder(run.path, args.split))
-        write_summary(run, args.split)
+        write_attack_summary(run, args.split)
 
     try:
         runs = cell_runs(args, place(args, plain), benchmark.retain_split(args.split))

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from eval import run as eval_run
-from eval.report import tables
+from eval.report import __main__ as report
 from eval.scoring.questions import QuestionScorer
 from grun import train as grun_train
 from unlearn.config.flags import run_command
@@ -192,7 +192,8 @@ def test_a_run_without_a_checkpoint(runs, data, capsys):
     assert (folder_of(runs, "full", "target-seed42") / "summary.json").exists() and not (
         folder_of(runs) / "summary.json"
     ).exists()
-    printed = " ".join(tables.tabulate(runs).split())
+    report.main(["--runs", str(runs)])
+    printed = " ".join(capsys.readouterr().out.split())
     assert "Finished but not evaluated: tofu/tiny/forget10/gd-grun-seed42." in printed
 
 
@@ -291,7 +292,8 @@ def test_three_wrong_answers_in_one_row_are_refused_and_in_all_rows_told(
         ),
     )
     evaluate(runs, three)
-    assert "where TOFU has 5: forget 3" in " ".join(tables.tabulate(runs).split())
+    report.main(["--runs", str(runs)])
+    assert "where TOFU has 5: forget 3" in " ".join(capsys.readouterr().out.split())
 
 
 def test_only_an_unfinished_run_is_refused(runs, data, capsys):

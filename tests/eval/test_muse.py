@@ -16,7 +16,9 @@ from baselines import controls, sequential
 from baselines import train as baselines_train
 from eval import muse as eval_muse
 from eval.metrics import muse as muse_metrics
-from eval.report import muse_tables
+from eval.report import __main__ as report
+from eval.report.collect import find_runs
+from eval.report.tables.documents import collect_documents
 from eval.scoring import documents
 from eval.scoring.model import load_eval_model
 from grun import sequential as grun_sequential
@@ -183,7 +185,7 @@ def test_reading_a_folder(folder):
         (lambda folder: eval_muse.read(["--benchmark", "authors"]), "not MUSE-shaped"),
         (lambda folder: eval_muse.read(["--muse_mode", "both"]), "choose one of muse, ou"),
         (
-            lambda folder: muse_tables.main(["--runs", str(folder)]),
+            lambda folder: report.main(["--runs", str(folder)]),
             "BENCHMARK=muse ./cmd_eval.sh first",
         ),
     ],
@@ -303,7 +305,7 @@ def test_from_nothing_to_the_table(toy, capsys):
     runs = toy
     for split in ("forget", "forget_sust1", "forget_sust2"):
         eval_muse.main(["--runs", str(runs), "--split", split])
-    muse_tables.main(["--runs", str(runs)])
+    report.main(["--runs", str(runs)])
     frame = (
         pd.read_csv(runs / "tables" / "muse.csv")
         .fillna({"variant": ""})
@@ -340,7 +342,7 @@ def test_from_nothing_to_the_table(toy, capsys):
     summary = read_json(runs / "muse/tiny/full/target-seed42/eval/muse/summary.json")
     assert summary["muse_mode"] == "ou" and "below 0.4" in summary["warning"]
     with pytest.raises(ValueError, match="mix the modes muse, ou"):
-        muse_tables.collect(runs)
+        collect_documents(find_runs(runs))
 
 
 def test_a_request_starts_from_what_the_one_before_left(toy):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from eval import wmdp
-from eval.report import wmdp_plots, wmdp_tables
+from eval.report import __main__ as report
 from eval.scoring import multiple_choice as mcq
 from grun import train as grun_train
 from grun.engines.pyvene import PyveneEngine
@@ -162,7 +162,7 @@ def test_from_runs_to_table_and_pictures(toy, capsys):
     assert capsys.readouterr().out.count(": evaluated poisons, locks, villages in ") == 6
     evaluate(toy)
     assert capsys.readouterr().out.count("skipped, evaluated before") == 6
-    wmdp_tables.main(["--runs", str(toy)])
+    report.main(["--runs", str(toy)])
     frame = pandas.read_csv(toy / "tables" / "wmdp.csv")
     assert list(frame.columns[: len(COLUMNS)]) == COLUMNS and {
         "trainable_params",
@@ -186,7 +186,6 @@ def test_from_runs_to_table_and_pictures(toy, capsys):
     assert len(rows) == 10 and target["forget_acc_poisons"] == pytest.approx(sum(right) / 10)
     p = target["retain_acc"]
     assert target["retain_acc_stderr"] == pytest.approx((p * (1 - p) / 9) ** 0.5)
-    wmdp_plots.main(["--runs", str(toy)])
     assert (toy / "tables" / "wmdp_layers.png").stat().st_size > 10_000 and (
         toy / "tables" / "wmdp_states.png"
     ).exists()
@@ -323,7 +322,7 @@ def test_bad_input_to_the_evaluation(toy, words, message):
 
 def test_no_table_without_runs(tmp_path):
     with pytest.raises(ValueError, match="no evaluated run of wmdp"):
-        wmdp_tables.main(["--runs", str(tmp_path)])
+        report.main(["--runs", str(tmp_path)])
 
 
 def test_wmdp_trains_no_other_target(tmp_path):

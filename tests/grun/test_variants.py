@@ -4,7 +4,7 @@ size."""
 import pytest
 
 from eval import run as eval_run
-from eval.report import plots
+from eval.report import __main__ as report
 from grun import train as grun_train
 from grun.adapter.edit_policy import EditPolicy
 from tests.toy import AUTHORS_FLAGS, finetune_toy
@@ -54,7 +54,7 @@ def test_the_command(tmp_path):
     assert all("variant=grun+" in Run(path).config["variant"] for path in runs)
     assert all(Run(path).result["gate_centroids"] == 3 for path in runs)
     eval_run.main([*data, "--max_new_tokens", "3", "--only", *map(str, runs)])
-    plots.main(["--runs", str(tmp_path)])
+    report.main(["--runs", str(tmp_path)])
     assert (tmp_path / "tables" / "gates.png").stat().st_size > 0, "one gate, three edited layers"
     with pytest.raises(ValueError, match="--variant grun is unknown; choose one of grun"):
         grun_train.main([*data, "--variant", "grun"])

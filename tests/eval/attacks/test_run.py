@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 from eval.attacks import run as attack_run
-from eval.attacks import tables
+from eval.report import __main__ as report
 from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, ROOT, copy_runs, only_run
 
 SMALL = [*AUTHORS_FLAGS, "--max_new_tokens", "6", "--rows", "3", "--samples", "2"]
@@ -68,7 +68,7 @@ def test_finished_attacks_are_not_made_again(attacked, capsys):
 
 
 def test_tables_have_every_attack_of_every_run(attacked, capsys):
-    tables.main(["--runs", str(attacked)])
+    report.main(["--runs", str(attacked)])
     assert "base: its own score" in capsys.readouterr().out
     folder = attacked / "tables"
     assert (folder / "attacks.csv").read_text().startswith("run,attack,forget_leak,")
@@ -137,7 +137,7 @@ def test_an_attack_without_its_library_says_so(toy_runs):
 
 def test_tables_without_an_attack_say_what_to_run(tmp_path):
     with pytest.raises(ValueError, match="ATTACKS=1"):
-        tables.main(["--runs", str(tmp_path)])
+        report.main(["--runs", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,4 @@ def test_cmd_eval_asks_for_attacks(attacks, names):
     lines = [line.removeprefix("+ ") for line in done.stdout.splitlines()]
     cell = "--benchmark authors --model tiny --split forget10"
     assert f"python -m eval.attacks.run {cell} --attacks {names} --rows 3" in lines
-    assert "python -m eval.attacks.tables" in lines
+    assert "python -m eval.report" in lines

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from eval.metrics import membership
-from eval.report.summary import membership_attacks
+from eval.report.question_metrics import Evaluation, membership_attacks
 from eval.scoring.likelihood import compute_statistics, split_statistics
 from eval.scoring.set_file import shorten_floats
 
@@ -153,15 +153,15 @@ def test_they_reach_the_summary():
     / .5."""
     run = {"forget": [row([0, 0])], "nonmember": [row([2, 2])]}
     reference = {"forget": [row([1, 1])], "nonmember": [row([1, 1])]}
-    found = membership_attacks(run, reference)
+    found = membership_attacks(Evaluation(run, reference=reference))
     assert (
         found["mia_mink_auc"] == 1
         and found["privleak"] == pytest.approx(-100)
         and found["mia_reference_auc"] == 1
     )
     assert (
-        "privleak" not in membership_attacks(run, None)
-        and membership_attacks({"forget": run["forget"]}, None) == {}
+        "privleak" not in membership_attacks(Evaluation(run))
+        and membership_attacks(Evaluation({"forget": run["forget"]})) == {}
     )
     with pytest.raises(ValueError, match="other numbers of members"):
-        membership_attacks(run, reference | {"forget": [row([1, 1])] * 2})
+        membership_attacks(Evaluation(run, reference=reference | {"forget": [row([1, 1])] * 2}))

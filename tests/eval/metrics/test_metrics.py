@@ -18,7 +18,7 @@ import pytest
 
 from eval.metrics import tofu as metrics
 from eval.report import summary
-from eval.report.reference_runs import retain_of
+from eval.report.reference_runs import find_retain_split
 from unlearn.config.run_directory import read_json, write_json
 
 PARAPHRASE = [-math.log(p) for p in (1 / 2, 1 / 8, 1 / 4)]
@@ -242,8 +242,8 @@ def test_reference_rows_are_found_beside_the_run_and_variants_rebuilt_without_a_
     """The reference of forget10 is retain90's. The run's ratios are (1/4, 4, 1), the reference's 4
     in all three rows: largest distance 2/3 between the two distributions. GRUN's variant gives
     (11/16 + 0 + 0) / 3 on the forget rows."""
-    assert retain_of("forget05") == "retain95"
-    assert retain_of("full") is None
+    assert find_retain_split("tofu", "forget05") == "retain95"
+    assert find_retain_split("tofu", "full") is None
     model = tmp_path / "authors" / "tiny"
     run = model / "forget10" / "npo-grun-seed42"
     reference = model / "retain90" / "reference-seed42"

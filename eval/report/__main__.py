@@ -1,0 +1,35 @@
+"""Everything that the runs have results for: the tables (printed, and written to <runs>/tables as
+Markdown, CSV and LaTeX), the plots beside them, and one page with all of them, <runs>/report.html.
+
+    python -m eval.report                               all runs under runs/
+    python -m eval.report --runs runs --benchmark tofu  those of one benchmark
+
+Reads config.json, result.json, log.jsonl, eval/ and attacks/ of every finished run; needs no model.
+What cannot be made does not stop the rest; it is named at the end, and the exit code is 2.
+"""
+
+import argparse
+import sys
+
+from eval.report.collect import find_runs
+from eval.report.report import Report
+from unlearn.benchmarks.registry import BENCHMARKS
+from unlearn.config.flags import run_command
+
+
+def main(argv: list[str] | None) -> None:
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.report", description=__doc__, allow_abbrev=False, formatter_class=raw
+    )
+    parser.add_argument("--runs", default="runs", help="folder of all run directories")
+    parser.add_argument("--benchmark", nargs="+", choices=BENCHMARKS, help="default: all")
+    args = parser.parse_args(argv)
+    runs = find_runs(args.runs, args.benchmark)
+    for sentence in runs.left_out:
+        print(sentence, file=sys.stderr, flush=True)
+    Report(runs).make()
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,155 @@
+"""Finished runs and the results of their evaluations as one frame (import only).
+
+A run has a row where its evaluation belongs to it: the target on every split that it was evaluated
+on, a retain-only reference on the forget split that it belongs to, every other run on its own
+split. Runs whose config.json cannot be read, and runs of an older layout of this repository, are
+left out and named.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from eval.report.reference_runs import find_retain_split
+from unlearn.benchmarks.registry import BENCHMARKS
+from unlearn.config.run_directory import Run, finished_runs
+
+KEY = ["benchmark", "model", "split", "objective", "tuner", "variant"]
+COST = ["trainable_params", "train_seconds"]
+ORDER = {"target": 0, "reference": 1}  # the untouched and the retain-only model precede all methods
+LAYOUT = 1
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A finished run, its config.json, and the path that names it below the folder of all runs."""
+
+    run: Run
+    config: dict
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.run.path
+
+    @property
+    def evaluator(self) -> str:
+        """The evaluator that the benchmark names."""
+        return BENCHMARKS[self.config["benchmark"]].evaluator
+
+    @property
+    def key(self) -> dict:
+        """Benchmark, model, split, objective, tuner, variant and seed."""
+        words = {name: self.config.get(name) or "" for name in KEY}
+        return words | {"benchmark": self.config["benchmark_id"], "seed": self.config["seed"]}
+
+    @property
+    def cost(self) -> dict:
+        """Trained parameters and seconds of training, None where they were not written."""
+        result = self.run.result if (self.path / "result.json").exists() else {}
+        return {name: result.get(name) for name in COST}
+
+    def belongs_to(self, split: str) -> bool:
+        """Whether an evaluation on the forget split `split` is a row of the tables."""
+        if self.config["objective"] == "target":
+            return True
+        if self.config["objective"] == "reference":
+            return self.config["split"] == find_retain_split(self.config["benchmark"], split)
+        return self.config["split"] == split
+
+
+@dataclass(frozen=True, eq=False)
+class RunSet:
+    """The finished runs below one folder; left_out: sentences about those that no table holds."""
+
+    root: Path
+    runs: tuple[EvaluatedRun, ...]
+    left_out: tuple[str, ...]
+
+    def select(self, evaluator: str) -> list[EvaluatedRun]:
+        """The runs of the benchmarks that this evaluator scores."""
+        return [run for run in self.runs if run.evaluator == evaluator]
+
+
+def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunSet:
+    """All finished runs of these benchmarks (default: all) below `root`, in path order."""
+    root = Path(root)
+    runs = []
+    old = []
+    sentences = []
+    for run in finished_runs(root):
+        name = run.path.relative_to(root).as_posix()
+        try:
+            config = run.config
+            benchmark = config["benchmark"]
+        except (OSError, KeyError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            sentences.append(f"left out: {run.path} has no config.json that can be read ({reason})")
+            continue
+        if config.get("layout", 1) != LAYOUT:
+            old.append(name)
+        elif benchmark in (BENCHMARKS if benchmarks is None else benchmarks):
+            runs.append(EvaluatedRun(run, config, name))
+    if old:
+        sentences.append(
+            f"{len(old)} runs of an older layout of this repository are left out: "
+            f"{', '.join(old)}; remove them or run again"
+        )
+    return RunSet(root, tuple(runs), tuple(sentences))
+
+
+@dataclass(frozen=True)
+class Results:
+    """frame: one row per run and result. unevaluated: names of the finished runs without one.
+    problems: a sentence about every run whose files cannot be read.
+    """
+
+    frame: pd.DataFrame
+    unevaluated: list[str]
+    problems: list[str]
+
+
+def collect(
+    runs: RunSet,
+    evaluator: str,
+    read_results: Callable[[EvaluatedRun], list[dict]],
+    keys: list[str] = KEY,
+) -> Results:
+    """All results of one evaluator; the frame is empty where there is none.
+
+    read_results(run): the numbers of each of its evaluations, and the keys in which one differs
+    from the run's own. Raises `ValueError` where two directories hold the same run.
+    """
+    records = []
+    unevaluated = []
+    problems = []
+    for run in runs.select(evaluator):
+        try:
+            results = read_results(run)
+            words = {"run": run.path.as_posix()} | run.key | run.cost
+        except (OSError, KeyError, ValueError) as error:
+            problems.append(f"left out: {run.path} ({type(error).__name__}: {error})")
+            continue
+        if not results:
+            unevaluated.append(run.name)
+        records += [words | result for result in results]
+    frame = pd.DataFrame(records)
+    if len(frame):
+        require_distinct(frame, [*keys, "seed"])
+    return Results(frame, unevaluated, problems)
+
+
+def require_distinct(frame: pd.DataFrame, keys: list[str]) -> None:
+    """Raise `ValueError` naming the directories that hold the same run."""
+    twice = frame[frame.duplicated(keys, keep=False)]
+    if len(twice):
+        names = ", ".join(dict.fromkeys(twice["run"]))
+        raise ValueError(f"these directories hold the same run, keep one: {names}")
+
+
+def name_unevaluated(results: Results) -> list[str]:
+    """A sentence about finished runs without an evaluation, if there are any."""
+    names = ", ".join(results.unevaluated)
+    return [f"Finished but not evaluated: {names}."] if names else []

@@ -1,0 +1,70 @@
+"""Which finished runs the tables hold, and what is said about the others."""
+
+import pytest
+
+from eval.report.collect import find_runs
+from eval.report.tables.questions import collect_questions
+from tests.eval.report.made_runs import make_run, read_csv, write_table
+from unlearn.config.run_directory import read_json, write_json
+
+
+def test_finished_runs_without_evaluation_are_named(tmp_path):
+    """A run that was evaluated on another split alone counts as not evaluated; an unfinished one is
+    ignored.
+    """
+    make_run(tmp_path, forget_rouge=0.1)
+    make_run(tmp_path, "idk", "grun", evaluated=None)
+    make_run(tmp_path, "gd", "grun", evaluated="forget05", forget_rouge=0.2)
+    (make_run(tmp_path, "gd", "full", forget_rouge=0.3) / "DONE").unlink()
+    printed = " ".join(write_table(tmp_path).split())
+    names = "authors/tiny/forget10/gd-grun-seed42, authors/tiny/forget10/idk-grun-seed42."
+    assert f"Finished but not evaluated: {names}" in printed
+    assert [row["objective"] for row in read_csv(tmp_path)] == ["npo"]
+
+
+def test_two_directories_of_one_run_are_refused(tmp_path):
+    make_run(tmp_path, forget_rouge=0.1)
+    make_run(tmp_path / "copy", forget_rouge=0.1)
+    with pytest.raises(ValueError, match="the same run, keep one: .*copy"):
+        collect_questions(find_runs(tmp_path))
+
+
+def test_a_run_with_a_broken_config_is_left_out_and_named(tmp_path):
+    make_run(tmp_path, forget_rouge=0.1)
+    broken = make_run(tmp_path, "gd", "full", forget_rouge=0.3)
+    (broken / "config.json").write_text("{")
+    runs = find_runs(tmp_path)
+    (sentence,) = runs.left_out
+    assert sentence.startswith(f"left out: {broken} has no config.json that can be read")
+    assert [run.key["objective"] for run in runs.runs] == ["npo"]
+
+
+def test_a_run_with_a_broken_summary_is_left_out_and_named(tmp_path):
+    make_run(tmp_path, forget_rouge=0.1)
+    broken = make_run(tmp_path, "gd", "full", forget_rouge=0.3)
+    (broken / "eval" / "forget10" / "summary.json").write_text("{")
+    results = collect_questions(find_runs(tmp_path))
+    assert list(results.frame["objective"]) == ["npo"]
+    (problem,) = results.problems
+    assert problem.startswith(f"left out: {broken} (ValueError: ") and "not valid JSON" in problem
+
+
+def test_runs_of_an_older_layout_are_left_out_and_named(tmp_path):
+    make_run(tmp_path, forget_rouge=0.1)
+    old = make_run(tmp_path, "gd", "full", forget_rouge=0.3)
+    write_json(old / "config.json", read_json(old / "config.json") | {"layout": 0})
+    runs = find_runs(tmp_path)
+    (sentence,) = runs.left_out
+    assert sentence == (
+        "1 runs of an older layout of this repository are left out: "
+        "authors/tiny/forget10/gd-full-seed42; remove them or run again"
+    )
+    assert [run.key["objective"] for run in runs.runs] == ["npo"]
+
+
+def test_benchmarks_can_be_selected(tmp_path):
+    make_run(tmp_path, forget_rouge=0.1)
+    make_run(tmp_path, benchmark_id="tofu", forget_rouge=0.1)
+    (run,) = find_runs(tmp_path, ["tofu"]).runs
+    assert run.name == "tofu/tiny/forget10/npo-grun-seed42"
+    assert len(find_runs(tmp_path).runs) == 2
