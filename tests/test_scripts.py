@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.toy import ROOT
+
 COMMANDS = sorted(path.name for path in ROOT.glob("cmd_*.sh"))
 SCRIPTS = [*COMMANDS, "tests/run.sh", ".ci/run"]
 GRID = "BENCHMARK MODELS SPLITS SEEDS LOSSES REFERENCE ATTACKS DATA_DIR RUNS NPROC PY REQUIREMENTS DRY_RUN".split()

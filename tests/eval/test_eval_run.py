@@ -10,10 +10,10 @@ from eval import run as eval_run
 from eval.report import __main__ as report
 from eval.scoring.questions import QuestionScorer
 from grun import train as grun_train
+from tests.toy import copy_runs, finetune_toy
 from unlearn.config.flags import run_command
 from unlearn.config.run_directory import read_json, write_json, write_text
 from unlearn.synthetic import authors as fictional
-from unlearn.training import finetune
 
 SHORT = ["--max_new_tokens", "5"]
 KEYS = ("question", "answer", "paraphrased_question", "paraphrased_answer", "perturbed_answer")
@@ -38,23 +38,7 @@ def trained(tmp_path_factory, data):
     """A target and a GRUN run on it, hardly trained."""
     runs = tmp_path_factory.mktemp("trained") / "runs"
     flags = ["--benchmark", "tofu", "--data_dir", str(data), "--runs", str(runs)]
-    finetune.main(
-        [
-            *flags,
-            "--steps",
-            "2",
-            "--hidden",
-            "32",
-            "--depth",
-            "2",
-            "--batch",
-            "8",
-            "--vocabulary",
-            "400",
-        ]
-    )
-    (made,) = (runs / "tofu" / "tiny" / "full").iterdir()
-    made.rename(made.with_name("target-seed42"))
+    finetune_toy(runs, *flags, "--vocabulary", "400", depth=2, steps=2)
     grun_train.main(
         [*flags, "--objective", "gd", "--layers", "0", "1", "--steps", "2", "--batch", "4"]
     )
@@ -65,15 +49,7 @@ def trained(tmp_path_factory, data):
 
 @pytest.fixture
 def runs(trained, tmp_path):
-    return copied(trained, tmp_path / "runs")
-
-
-def copied(runs, to):
-    """The runs elsewhere, pointing at the target there."""
-    shutil.copytree(runs, to)
-    for config in to.rglob("config.json"):
-        config.write_text(config.read_text().replace(str(runs), str(to)))
-    return to
+    return copy_runs(trained, tmp_path / "runs")
 
 
 def evaluate(runs, data, *more):
@@ -111,7 +87,7 @@ def test_interrupted_anywhere_it_resumes_and_computes_nothing_twice(
 ):
     """Stopped at every single part in turn, the last start finds all done; the files are those of
     an evaluation in one go."""
-    straight = copied(runs, tmp_path / "straight")
+    straight = copy_runs(runs, tmp_path / "straight")
     evaluate(straight, data)
     computed = []
     stop = [0]

@@ -22,13 +22,12 @@ from eval.report.tables.documents import collect_documents
 from eval.scoring import documents
 from eval.scoring.model import load_eval_model
 from grun import sequential as grun_sequential
+from tests.toy import finetune_toy
 from unlearn.benchmarks import muse
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.run_directory import Run, read_json
-from unlearn.language_model.from_scratch import train_tokenizer
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic import news
-from unlearn.training import finetune
 
 WORD = "word "
 TEXT = "One two three four five six seven eight."
@@ -101,8 +100,7 @@ def test_a_chunk_is_cut_behind_a_quarter_of_its_words_and_nothing_is_lost():
     )
 
 
-def test_the_text_template_is_the_text():
-    tokenizer = train_tokenizer([TEXT] * 3, 300)
+def test_the_text_template_is_the_text(tokenizer):
     prompt_encoder = PromptEncoder(tokenizer, "text")
     encoded = prompt_encoder.encode(*muse.split_prompt(TEXT))
     assert (
@@ -281,13 +279,8 @@ def toy(tmp_path_factory):
     for name in documents.NEW_TOKENS:
         patch.setitem(documents.NEW_TOKENS, name, 6)
     base = ["--benchmark", "muse", "--runs", str(runs)]
-    tiny = [*base, "--steps", "3", "--hidden", "32", "--depth", "3", "--batch", "8"]
-    for split, name in (("full", "target-seed42"), ("retain", "reference-seed42")):
-        finetune.main([*tiny, "--split", split])
-        (made,) = (runs / "muse" / "tiny" / split).iterdir()
-        made.rename(
-            made.with_name(name)
-        )  # the default name, so that commands find it as they find a full-sized one
+    for split in ("full", "retain"):
+        finetune_toy(runs, *base, split=split, depth=3, steps=3)
     steps = [*base, "--steps", "2", "--batch", "4"]
     baselines_train.main([*steps, "--objective", "gd"])
     controls.main([*base, "--control", "keyword"])

@@ -16,13 +16,13 @@ from grun import train as grun_train
 from grun.engines.pyvene import PyveneEngine
 from grun.wmdp import CorpusLosses, cut
 from rmu import train as rmu_train
+from tests.toy import WMDP_FLAGS, copy_runs
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.run_directory import Run, read_json
 from unlearn.synthetic.wmdp_world import TOPICS, World
 from unlearn.training import finetune
 
 SAMPLE = Path(os.environ.get("WMDP_FILE", "not given"))
-DATA = ["--benchmark", "wmdp", "--authors", "2"]
 GRUN = ["--rmu_layer", "5", "--layers", "2", "3", "4", "--rank", "4", "--no-steer_edit"]
 COLUMNS = "benchmark,model,split,objective,tuner,variant,seeds,forget_acc,forget_acc_poisons,forget_acc_locks,retain_acc,retain_acc_villages".split(
     ","
@@ -30,20 +30,15 @@ COLUMNS = "benchmark,model,split,objective,tuner,variant,seeds,forget_acc,forget
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory):
+def toy(wmdp_runs, tmp_path_factory):
     """A runs folder with a target that has seen two steps, both kinds of RMU at two layers, and
     GRUN around RMU."""
-    runs = str(tmp_path_factory.mktemp("toy") / "runs")
-    finetune.main(
-        [*DATA, "--steps", "2", "--hidden", "32", "--depth", "6", "--batch", "4", "--runs", runs]
-    )
-    (made,) = (Path(runs) / "wmdp,authors=2" / "tiny" / "full").iterdir()
-    made.rename(made.with_name("target-seed42"))
+    runs = str(copy_runs(wmdp_runs, tmp_path_factory.mktemp("toy") / "runs"))
     for tuner in ("rmu", "adaptive_rmu"):
         for layer in ("2", "3"):
             rmu_train.main(
                 [
-                    *DATA,
+                    *WMDP_FLAGS,
                     "--runs",
                     runs,
                     "--tuner",
@@ -57,7 +52,7 @@ def toy(tmp_path_factory):
             )
     grun_train.main(
         [
-            *DATA,
+            *WMDP_FLAGS,
             "--runs",
             runs,
             "--objective",
@@ -73,7 +68,7 @@ def toy(tmp_path_factory):
 
 
 def evaluate(runs, *more):
-    wmdp.main([*DATA, "--runs", str(runs), *more])
+    wmdp.main([*WMDP_FLAGS, "--runs", str(runs), *more])
 
 
 def test_who_knows_nothing_is_at_chance():
@@ -250,7 +245,7 @@ def losses_of(toy, objective, engine, tmp_path):
             "--target",
             str(target),
         ]
-        grun_train.main([*DATA, "--runs", str(tmp_path / engine), *flags])
+        grun_train.main([*WMDP_FLAGS, "--runs", str(tmp_path / engine), *flags])
     return seen
 
 
@@ -290,14 +285,14 @@ def test_cut_leaves_a_fifth():
 )
 def test_bad_input_to_grun(toy, words, message):
     with pytest.raises(ValueError, match=message.replace("+", r"\+")):
-        grun_train.main([*DATA, "--runs", str(toy), *GRUN, *words.split()])
+        grun_train.main([*WMDP_FLAGS, "--runs", str(toy), *GRUN, *words.split()])
 
 
 def test_upstreams_index_constrains_the_block_below(toy):
     """--rmu_index hidden_states: hidden_states[5] is the output of block 4, and edits above it are
     let be, as upstream."""
     args, _, _ = grun_train.read(
-        [*DATA, "--rmu_index", "hidden_states", *GRUN, "--reft_class", "gated_linear"]
+        [*WMDP_FLAGS, "--rmu_index", "hidden_states", *GRUN, "--reft_class", "gated_linear"]
     )
     assert args.measured([2, 5], 6) == 4 and args.gate == "linear"
 
