@@ -88,7 +88,7 @@ def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunS
             reason = f"{type(error).__name__}: {error}"
             sentences.append(f"left out: {run.path} has no config.json that can be read ({reason})")
             continue
-        if config.get("layout", 1) != LAYOUT:
+        if config.get("layout", 1) < LAYOUT:
             old.append(name)
         elif benchmark in (BENCHMARKS if benchmarks is None else benchmarks):
             runs.append(EvaluatedRun(run, config, name))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -30,12 +31,12 @@ class Report:
         be made.
         """
         specs = [TABLES[name] for name in tables]
-        steps = {f"table {spec.name}": (self.make_table, spec) for spec in specs}
+        steps = {f"table {spec.name}": partial(self.make_table, spec) for spec in specs}
         for spec in specs:
             for name, plot in PLOTS.get(spec.name, {}).items():
-                steps[f"plot {name}"] = (self.make_plot, name, plot)
-        steps["page"] = (self.make_page, specs)
-        run_each(steps, lambda name: steps[name][0](*steps[name][1:]))
+                steps[f"plot {name}"] = partial(self.make_plot, name, plot)
+        steps["page"] = partial(self.make_page, specs)
+        run_each(steps, lambda name: steps[name]())
         if self.missing:
             print(f"without results, so not made: {', '.join(self.missing)}", flush=True)
 

@@ -115,9 +115,9 @@ def name_method(row: pd.Series) -> str:
     )
 
 
-def mark_method(name: str, row: pd.Series) -> str:
-    """The name with the number of seeds, where there are several, and (!) where a warning stands
-    below.
+def mark_method(name: str, row: pd.Series, mark: str = "") -> str:
+    """The name with the number of seeds, where there are several, with `mark`, and with (!) where a
+    warning stands below.
     """
     seeds = f" ({row['seeds']} seeds)" if row["seeds"] > 1 else ""
-    return name + seeds + (" (!)" if row.get("warning") else "")
+    return name + seeds + mark + (" (!)" if row.get("warning") else "")

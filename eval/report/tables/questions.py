@@ -21,6 +21,7 @@ from eval.report.table import (
     NEAR,
     PLUS_MINUS,
     UP,
+    Column,
     Table,
     TableSpec,
     format_rows,
@@ -68,7 +69,7 @@ def build(runs: RunSet) -> Table | None:
         return None
     options = find_options(frame, runs)
     means = average_runs(frame)
-    columns = [direct(column, options) for column in COLUMNS]
+    columns = [turn_arrow(column, options) for column in COLUMNS]
     parts = {}
     for key, rows in means.groupby(SECTION, sort=False):
         section = {theme: format_theme(rows, columns, theme) for theme in THEMES}
@@ -126,7 +127,7 @@ def list_keys(frame: pd.DataFrame) -> list[str]:
     return keys
 
 
-def direct(column, options: Options):
+def turn_arrow(column: Column, options: Options) -> Column:
     """The column with the direction that it has under these options."""
     falls = column.key == "forget_truth_ratio" and options.truth_ratio in FORGET_FALLS
     return replace(column, direction=DOWN) if falls else column
@@ -137,7 +138,7 @@ def name_truth_ratio(theme: str, options: Options) -> dict[str, str]:
     return {"truth ratio": f"truth ratio ({options.truth_ratio})"} if theme == EVERY_SET else {}
 
 
-def format_theme(rows: pd.DataFrame, columns: list, theme: str) -> pd.DataFrame:
+def format_theme(rows: pd.DataFrame, columns: list[Column], theme: str) -> pd.DataFrame:
     """The readable cells of one section and theme; models without a gate have no row of gates."""
     names = [name_row(row) for _, row in rows.iterrows()]
     cells = format_rows(rows, columns, theme, THEMES[theme], names)
@@ -148,12 +149,7 @@ def name_row(row: pd.Series) -> str:
     """The method, the number of seeds, (kept) of several learning rates, (!) where there is a
     warning.
     """
-    kept = row["kept"] is True
-    name = mark_method(name_method(row), row)
-    if not kept:
-        return name
-    head, mark, _ = name.partition(" (!)")
-    return head + sweeps.MARK + mark
+    return mark_method(name_method(row), row, sweeps.MARK if row["kept"] is True else "")
 
 
 def describe_columns(means: pd.DataFrame, options: Options) -> list[str]:

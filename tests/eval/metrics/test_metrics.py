@@ -251,7 +251,7 @@ def test_reference_rows_are_found_beside_the_run_and_variants_rebuilt_without_a_
         r | {"paraphrase_nll": PARAPHRASE[1], "perturbed_nll": PERTURBED[1]} for r in forget_rows()
     ]
     for path, rows in ((run, forget_rows()), (reference, flat)):
-        write_json(path / "config.json", {"benchmark": "authors"})
+        write_json(path / "config.json", {"benchmark": "authors", "layout": 2})
         write_json(path / "eval" / "forget10" / "forget.json", {"rows": rows})
         (path / "DONE").touch()
     summary.main(["--runs", str(tmp_path), "--truth_ratio", "grun"])
@@ -267,7 +267,7 @@ def test_reference_rows_are_found_beside_the_run_and_variants_rebuilt_without_a_
 def test_one_diverged_run_is_reported_and_does_not_stop_the_others(tmp_path):
     for name, nll in (("broken", None), ("sound", 1.0)):
         path = tmp_path / "authors" / "tiny" / "forget10" / name
-        write_json(path / "config.json", {"benchmark": "authors"})
+        write_json(path / "config.json", {"benchmark": "authors", "layout": 2})
         write_json(
             path / "eval" / "forget10" / "forget.json", {"rows": [row() | {"answer_nll": nll}]}
         )

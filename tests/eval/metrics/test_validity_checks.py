@@ -66,6 +66,7 @@ def evaluated(runs, objective, split, correct, rouge):
     write_json(
         path / "config.json",
         {
+            "layout": 2,
             "benchmark": "authors",
             "benchmark_id": "authors",
             "model": "tiny",
