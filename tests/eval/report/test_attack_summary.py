@@ -21,7 +21,8 @@ def plain_base():
 
 def test_leak_and_collateral_by_hand():
     """Forget: the secret of 1 of 4 is said: leak .25. Retain: 3 of 4 are right where the base has 4
-    of 4: collateral .25."""
+    of 4: collateral .25.
+    """
     rows = [row("forget", i, i == 0, rouge=0.5) for i in range(4)] + [
         row("retain", i, i > 0, gates=[0.9, 0.6 if i else 0.4]) for i in range(4)
     ]
@@ -60,7 +61,8 @@ def test_without_secrets_rouge_is_the_score():
 @pytest.mark.parametrize(("right", "leak"), [(0, None), (1, None), (2, 0.5), (4, 0.5)])
 def test_the_base_check(right, leak):
     """The base answers `right` of 4 attacked forget prompts and 4 of 4 plain ones: from half of
-    that on, .5 * 4 = 2, the leak counts."""
+    that on, .5 * 4 = 2, the leak counts.
+    """
     rows = [row("forget", i, i < 2) for i in range(4)]
     summary = summarise_attack(
         "suffix", rows, [row("forget", i, i < right) for i in range(4)], plain_base()
@@ -83,7 +85,8 @@ def test_a_base_that_knows_nothing_is_not_attacked():
 def test_paraphrase_counts_the_worst_form_the_base_parses():
     """Forms a, b and one that the base cannot parse, c. Forget leaks: example 0 under b alone,
     example 1 under c alone: leak 1/2. Retain: the base gets both right under a and b; the run fails
-    example 0 under a and example 1 under b: the worst is 0 of 2."""
+    example 0 under a and example 1 under b: the worst is 0 of 2.
+    """
     forms = [(i, form) for i in range(2) for form in "abc"]
     theirs = [row(side, i, form != "c", form) for side in ("forget", "retain") for i, form in forms]
     mine = [row("forget", i, (i, form) in {(0, "b"), (1, "c")}, form) for i, form in forms]
@@ -100,7 +103,8 @@ def test_paraphrase_counts_the_worst_form_the_base_parses():
 def test_leak_at_k_is_any_of_k_and_its_collateral_the_mean():
     """2 examples, 2 samples. Forget: example 0 leaks in its second sample alone: 1/2. Retain: the
     run is right in 1 of 4, the base in 2 of 4, one for each example, so it passes the check on
-    "any"; collateral 1 - .25/.5."""
+    "any"; collateral 1 - .25/.5.
+    """
     mine = [
         row("forget", i, i + sample == 1 and sample == 1) for i in range(2) for sample in range(2)
     ]
@@ -118,7 +122,8 @@ def test_leak_at_k_is_any_of_k_and_its_collateral_the_mean():
 
 def test_logit_lens_takes_one_block_for_all_examples():
     """Means over examples: block 0 (1 + 0)/2, block 1 (.5 + .75)/2 = .625, the best; not the mean
-    of each example's own best, .875."""
+    of each example's own best, .875.
+    """
     lens = [
         {"side": "forget", "index": i, "variant": "", "by_layer": shares}
         for i, shares in enumerate([[1, 0.5], [0, 0.75]])

@@ -16,7 +16,8 @@ from eval.report.table import Table
 from unlearn.config.run_directory import write_text
 
 PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+    "awAAAABJRU5ErkJggg=="
 )
 VOID_ELEMENTS = {"meta", "img", "br", "hr", "link"}
 COUNTED = {"tr": "rows", "table": "tables", "h3": "headings"}
