@@ -1,2 +1,4 @@
-"""The methods GRUN is compared with: any objective under full fine-tuning or LoRA, and two controls
-that train no language model."""
+"""The methods that GRUN is compared with.
+
+Any objective with full fine-tuning or LoRA, and input filters in front of an unchanged model.
+"""

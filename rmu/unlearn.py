@@ -1,4 +1,4 @@
-"""The name of upstream's command: `python -m rmu.unlearn` is `python -m rmu.train`."""
+"""`python -m rmu.unlearn`, upstream's name of the command `python -m rmu.train`."""
 
 from rmu.train import main
 from unlearn.config.flags import run_command
