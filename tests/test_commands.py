@@ -14,51 +14,22 @@ from safetensors.torch import load_file
 from eval import run as eval_run
 from eval.report import __main__ as report
 from grun import train as grun_train
+from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, finetune_toy, grun_flags, only_run
 from unlearn.config.flags import run_command
 from unlearn.config.run_directory import Run
-from unlearn.training import finetune
 
-DATA = ["--authors", "10", "--heldout", "2"]
-TINY = [*DATA, "--steps", "4", "--hidden", "32", "--depth", "4", "--batch", "8"]
 TOFU = Path(os.environ.get("TOFU_DIR", "not given"))
-PLACE = "authors,authors=10,heldout=2/tiny"
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    """A runs folder with a target, a reference and one GRUN run."""
-    runs = tmp_path_factory.mktemp("toy") / "runs"
-    finetune.main([*TINY, "--runs", str(runs)])
-    finetune.main([*TINY, "--runs", str(runs), "--split", "retain90"])
-    folder = runs / PLACE
-    for split in (
-        "full",
-        "retain90",
-    ):  # the default names, so that commands find them as they find full-sized ones
-        (made,) = (folder / split).iterdir()
-        made.rename(folder / split / ("target-seed42" if split == "full" else "reference-seed42"))
-    grun_train.main([*grun_flags(runs), "--objective", "gd"])
-    return runs
-
-
-def grun_flags(runs, *more):
-    return [*DATA, "--runs", str(runs), "--layers", "1", "2", "--steps", "4", "--batch", "4", *more]
-
-
-def only_run(runs, pattern):
-    (found,) = (Path(runs) / PLACE).glob(pattern)
-    return Run(found)
-
-
-def test_from_nothing_to_the_table(toy, tmp_path, capsys):
+def test_from_nothing_to_the_table(toy_runs, tmp_path, capsys):
     """Every set is scored, the table has a row per method and the csv the promised columns; a
     second start computes nothing."""
     runs = tmp_path / "runs"
-    shutil.copytree(toy, runs)
+    shutil.copytree(toy_runs, runs)
     for objective in ("npo", "idk"):
         grun_train.main([*grun_flags(runs), "--objective", objective])
     capsys.readouterr()
-    eval_run.main([*DATA, "--runs", str(runs)])
+    eval_run.main([*AUTHORS_FLAGS, "--runs", str(runs)])
     evaluated = capsys.readouterr().out.count(": evaluated forget, retain, ")
     report.main(["--runs", str(runs)])
     frame = pandas.read_csv(runs / "tables" / "tofu.csv")
@@ -96,18 +67,20 @@ def test_from_nothing_to_the_table(toy, tmp_path, capsys):
     )["rows"]
     assert len(rows) == 10 and len(rows[0]["gates"]) == 2 and len(rows[0]["perturbed_nll"]) == 5
     capsys.readouterr()
-    eval_run.main([*DATA, "--runs", str(runs)])
+    eval_run.main([*AUTHORS_FLAGS, "--runs", str(runs)])
     assert capsys.readouterr().out.count("skipped, evaluated before") == evaluated >= 5
 
 
-def test_finished_is_skipped_aloud_and_an_ablation_has_its_own_directory(toy, capsys):
-    before = sorted(path.name for path in (toy / PLACE / "forget10").iterdir())
-    grun_train.main([*grun_flags(toy), "--objective", "gd"])
+def test_finished_is_skipped_aloud_and_an_ablation_has_its_own_directory(runs, capsys):
+    before = sorted(path.name for path in (runs / AUTHORS_FOLDER / "forget10").iterdir())
+    grun_train.main([*grun_flags(runs), "--objective", "gd"])
     assert "skipped, finished before" in capsys.readouterr().out
-    grun_train.main([*grun_flags(toy), "--objective", "gd", "--rank", "8", "--gate", "linear"])
-    (added,) = set(path.name for path in (toy / PLACE / "forget10").iterdir()) - set(before)
+    grun_train.main([*grun_flags(runs), "--objective", "gd", "--rank", "8", "--gate", "linear"])
+    (added,) = set(path.name for path in (runs / AUTHORS_FOLDER / "forget10").iterdir()) - set(
+        before
+    )
     assert "rank=8" in added and "gate=linear" in added
-    config = only_run(toy, f"forget10/{added}").config
+    config = only_run(runs, f"forget10/{added}").config
     assert config["flags"]["rank"] == {"value": 8, "origin": "flag"}
     assert (
         config["flags"]["gate_weight"]["origin"] == "recipe"
@@ -115,7 +88,7 @@ def test_finished_is_skipped_aloud_and_an_ablation_has_its_own_directory(toy, ca
     )
 
 
-def test_official_flag_names(toy):
+def test_official_flag_names(toy_runs):
     """The official command line, word for word but for paths, is the same run as ours."""
     official = [
         "--forget_loss_type",
@@ -168,10 +141,10 @@ def test_official_flag_names(toy):
 
 
 @pytest.mark.parametrize("engine", ["pyvene", "cached"])
-def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch, engine):
+def test_killed_and_resumed_equals_uninterrupted(toy_runs, tmp_path, monkeypatch, engine):
     """A GRUN run killed in its third step goes on from its checkpoint to the same adapter: byte for
     byte, or, where the cache is filled in other company than before, to rounding."""
-    target = str(toy / PLACE / "full" / "target-seed42")
+    target = str(toy_runs / AUTHORS_FOLDER / "full" / "target-seed42")
     flags = [
         "--objective",
         "npo",
@@ -213,9 +186,9 @@ def test_killed_and_resumed_equals_uninterrupted(toy, tmp_path, monkeypatch, eng
     assert not broken.checkpoint.exists()
 
 
-def test_engines_train_the_same(toy, tmp_path):
+def test_engines_train_the_same(toy_runs, tmp_path):
     """--engine cached and --engine pyvene log the same losses to 1e-4 relative at every step."""
-    target = str(toy / PLACE / "full" / "target-seed42")
+    target = str(toy_runs / AUTHORS_FOLDER / "full" / "target-seed42")
     for engine in ("cached", "pyvene"):
         grun_train.main(
             grun_flags(
@@ -248,9 +221,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("more", "message"), BAD, ids=[" ".join(more) for more, _ in BAD])
-def test_bad_input_is_one_line_and_exit_code_2(toy, tmp_path, capsys, more, message):
+def test_bad_input_is_one_line_and_exit_code_2(toy_runs, tmp_path, capsys, more, message):
     """What came, what is allowed; nothing that was finished is touched."""
-    words = [] if "tofu" in more else DATA
+    words = [] if "tofu" in more else AUTHORS_FLAGS
     words = [
         *words,
         "--runs",
@@ -263,7 +236,7 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, tmp_path, capsys, more, mess
         "--batch",
         "4",
         "--target",
-        str(toy / PLACE / "full" / "target-seed42"),
+        str(toy_runs / AUTHORS_FOLDER / "full" / "target-seed42"),
     ]
     with pytest.raises(SystemExit) as stop:
         run_command(lambda _: grun_train.main([*words, *more]))
@@ -271,11 +244,11 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, tmp_path, capsys, more, mess
     assert stop.value.code == 2 and error.startswith("error: ") and message in error
 
 
-def test_a_finished_run_survives_a_failing_overwrite(toy, capsys):
-    kept = next(iter((toy / PLACE / "forget10").glob("gd-grun*")))
+def test_a_finished_run_survives_a_failing_overwrite(runs, capsys):
+    kept = next(iter((runs / AUTHORS_FOLDER / "forget10").glob("gd-grun*")))
     with pytest.raises(ValueError, match="holds no model"):
         grun_train.main(
-            [*grun_flags(toy), "--objective", "gd", "--overwrite", "--target", "runs/nothing"]
+            [*grun_flags(runs), "--objective", "gd", "--overwrite", "--target", "runs/nothing"]
         )
     assert Run(kept).done and (kept / "adapter" / "adapter.safetensors").exists()
 
@@ -296,8 +269,7 @@ def test_real_tofu_rows(tmp_path):
         "--runs",
         str(tmp_path),
     ]
-    finetune.main([*data, "--steps", "2", "--hidden", "32", "--depth", "4", "--batch", "8"])
-    (target,) = tmp_path.glob("tofu*/tiny/full/target*")
+    target = finetune_toy(tmp_path, *data, steps=2)
     grun_train.main(
         [
             *data,
