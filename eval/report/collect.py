@@ -14,12 +14,13 @@ import pandas as pd
 
 from eval.report.reference_runs import find_retain_split
 from unlearn.benchmarks.registry import BENCHMARKS
-from unlearn.config.run_directory import Run, finished_runs
+from unlearn.config.run_directory import Run, finished_runs, read_json
 
 KEY = ["benchmark", "model", "split", "objective", "tuner", "variant"]
 COST = ["trainable_params", "train_seconds"]
 ORDER = {"target": 0, "reference": 1}  # the untouched and the retain-only model precede all methods
 LAYOUT = 1
+ADAPTER_FORMAT = 2  # of adapter.json, as grun/adapter/folder.py writes it
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,13 @@ class EvaluatedRun:
 
 @dataclass(frozen=True, eq=False)
 class RunSet:
-    """The finished runs below one folder; left_out: sentences about those that no table holds."""
+    """The finished runs and the stacks of requests below one folder; left_out: sentences about
+    those that no table holds.
+    """
 
     root: Path
     runs: tuple[EvaluatedRun, ...]
+    stacks: tuple[Path, ...]
     left_out: tuple[str, ...]
 
     def select(self, evaluator: str) -> list[EvaluatedRun]:
@@ -74,9 +78,13 @@ class RunSet:
 
 
 def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunSet:
-    """All finished runs of these benchmarks (default: all) below `root`, in path order."""
+    """All finished runs and stacks of these benchmarks (default: all) below `root`, in path
+    order.
+    """
     root = Path(root)
+    benchmarks = BENCHMARKS if benchmarks is None else benchmarks
     runs = []
+    stacks = []
     old = []
     sentences = []
     for run in finished_runs(root):
@@ -90,14 +98,29 @@ def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunS
             continue
         if config.get("layout", 1) < LAYOUT:
             old.append(name)
-        elif benchmark in (BENCHMARKS if benchmarks is None else benchmarks):
+        elif benchmark in benchmarks:
             runs.append(EvaluatedRun(run, config, name))
+    for stack in sorted(index.parent for index in root.rglob("requests.json")):
+        name = stack.relative_to(root).as_posix()
+        if is_old_stack(stack):
+            old.append(name)
+        elif "/" not in name or name.partition("/")[0].partition(",")[0] in benchmarks:
+            stacks.append(stack)
     if old:
         sentences.append(
             f"{len(old)} runs of an older layout of this repository are left out: "
             f"{', '.join(old)}; remove them or run again"
         )
-    return RunSet(root, tuple(runs), tuple(sentences))
+    return RunSet(root, tuple(runs), tuple(stacks), tuple(sentences))
+
+
+def is_old_stack(stack: Path) -> bool:
+    """Whether a stack of requests holds an adapter of an older format; a broken one is not old."""
+    try:
+        adapters = [read_json(path) for path in stack.glob("*/adapter.json")]
+    except ValueError:
+        return False
+    return any(adapter.get("format", 1) < ADAPTER_FORMAT for adapter in adapters)
 
 
 @dataclass(frozen=True)

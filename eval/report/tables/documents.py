@@ -78,11 +78,8 @@ def read_stacks(runs: RunSet) -> list[dict]:
     """The summaries of stacks of requests, which are evaluated after each request; their summaries
     name their rows.
     """
-    summaries = []
-    for benchmark in sorted({run.key["benchmark"] for run in runs.select("documents")}):
-        stacks = (runs.root / benchmark).glob(f"*/sequential/*/*/eval/{FOLDER}-*/summary.json")
-        summaries += [read_json(path) for path in sorted(stacks)]
-    return summaries
+    pattern = f"eval/{FOLDER}-*/summary.json"
+    return [read_json(path) for stack in runs.stacks for path in sorted(stack.glob(pattern))]
 
 
 @lru_cache(maxsize=1)

@@ -24,8 +24,8 @@ CSV_COLUMNS = [
 
 def read_records(runs: RunSet) -> pd.DataFrame:
     """One record per (stack, rule, stage, set) of all evaluated stacks."""
-    paths = sorted(runs.root.rglob("eval/stages.json"))
-    records = [record for path in paths for record in read_json(path)]
+    paths = [stack / "eval" / "stages.json" for stack in runs.stacks]
+    records = [record for path in paths if path.exists() for record in read_json(path)]
     return pd.DataFrame(records, columns=CSV_COLUMNS)
 
 

@@ -62,6 +62,17 @@ def test_runs_of_an_older_layout_are_left_out_and_named(tmp_path):
     assert [run.key["objective"] for run in runs.runs] == ["npo"]
 
 
+def test_stacks_of_older_adapters_are_left_out_and_named(tmp_path):
+    for name, number in (("old", 1), ("new", 2)):
+        stack = tmp_path / "authors" / "tiny" / "sequential" / "forget10a" / name
+        write_json(stack / "requests.json", {})
+        write_json(stack / "forget10a" / "adapter.json", {"format": number})
+    runs = find_runs(tmp_path)
+    assert [stack.name for stack in runs.stacks] == ["new"]
+    assert "left out: authors/tiny/sequential/forget10a/old; remove" in runs.left_out[0]
+    assert find_runs(tmp_path, ["tofu"]).stacks == ()
+
+
 def test_benchmarks_can_be_selected(tmp_path):
     make_run(tmp_path, forget_rouge=0.1)
     make_run(tmp_path, benchmark_id="tofu", forget_rouge=0.1)
