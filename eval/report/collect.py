@@ -24,7 +24,7 @@ ADAPTER_FORMAT = 2  # of adapter.json, as grun/adapter/folder.py writes it
 
 
 @dataclass(frozen=True)
-class EvaluatedRun:
+class FinishedRun:
     """A finished run, its config.json, and the path that names it below the folder of all runs."""
 
     run: Run
@@ -68,11 +68,11 @@ class RunSet:
     """
 
     root: Path
-    runs: tuple[EvaluatedRun, ...]
+    runs: tuple[FinishedRun, ...]
     stacks: tuple[Path, ...]
     left_out: tuple[str, ...]
 
-    def select(self, evaluator: str) -> list[EvaluatedRun]:
+    def select(self, evaluator: str) -> list[FinishedRun]:
         """The runs of the benchmarks that this evaluator scores."""
         return [run for run in self.runs if run.evaluator == evaluator]
 
@@ -99,7 +99,7 @@ def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunS
         if config.get("layout", 1) < LAYOUT:
             old.append(name)
         elif benchmark in benchmarks:
-            runs.append(EvaluatedRun(run, config, name))
+            runs.append(FinishedRun(run, config, name))
     for stack in sorted(index.parent for index in root.rglob("requests.json")):
         name = stack.relative_to(root).as_posix()
         if is_old_stack(stack):
@@ -137,7 +137,7 @@ class Results:
 def collect(
     runs: RunSet,
     evaluator: str,
-    read_results: Callable[[EvaluatedRun], list[dict]],
+    read_results: Callable[[FinishedRun], list[dict]],
     keys: list[str] = KEY,
 ) -> Results:
     """All results of one evaluator; the frame is empty where there is none.

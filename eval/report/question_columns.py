@@ -29,7 +29,7 @@ METRIC_HEADINGS = {"rouge": "ROUGE-L", "prob": "prob", "truth_ratio": "truth rat
 ATTACK_LABELS = ("LOSS", "ZLib", "Reference", "GradNorm", "Min-K", "Min-K++")
 
 
-def direction(name: str, metric: str) -> str:
+def find_direction(name: str, metric: str) -> str:
     """Which way a good unlearned model lies. The forget truth ratio is better when higher in
     `tofu_official` and falls in other variants (eval.report.tables.questions).
     """
@@ -48,13 +48,13 @@ def set_column(name: str, metric: str) -> Column:
     if metric == "rouge" and name in ("forget", "retain", "heldout"):
         label = "held-out" if name == "heldout" else LABELS[name]
         shown |= {OVERVIEW: (heading, label)}
-    return Column(f"{name}_{metric}", direction(name, metric), shown, format_mean(".3f"))
+    return Column(f"{name}_{metric}", find_direction(name, metric), shown, format_mean(".3f"))
 
 
 def gate_column(name: str) -> Column:
     """The mean gate of the set `name`, per gated layer."""
     shown = {GATES: ("gate", LABELS[name])}
-    return Column(f"{name}_gate", direction(name, "gate"), shown, format_gates, layered=True)
+    return Column(f"{name}_gate", find_direction(name, "gate"), shown, format_gates, layered=True)
 
 
 def open_column(name: str) -> Column:
@@ -63,7 +63,7 @@ def open_column(name: str) -> Column:
     """
     key = "heldout_gate_fpr" if name == "heldout" else f"{name}_gate_open"
     shown = {GATES: ("gate > .5", LABELS[name])}
-    return Column(key, direction(name, "gate"), shown, format_mean(".3f"))
+    return Column(key, find_direction(name, "gate"), shown, format_mean(".3f"))
 
 
 def format_gates(row: pd.Series, key: str) -> str:
@@ -72,12 +72,14 @@ def format_gates(row: pd.Series, key: str) -> str:
     return "/".join(f"{row[name]:.3f}" for name in names if pd.notna(row[name])) or MISSING
 
 
-def format_p(row: pd.Series, key: str) -> str:
+def format_p_value(row: pd.Series, key: str) -> str:
     """A p value; small ones as powers of ten."""
     return format_mean(".1e" if row[key] < 0.001 else ".3f")(row, key)
 
 
-def plain(key: str, arrow: str, theme: str, heading: str, label: str, form: str = ".3f") -> Column:
+def simple_column(
+    key: str, arrow: str, theme: str, heading: str, label: str, form: str = ".3f"
+) -> Column:
     """A column of one theme."""
     return Column(key, arrow, {theme: (heading, label)}, format_mean(form))
 
@@ -92,20 +94,20 @@ COLUMNS = [
     set_column("heldout", "truth_ratio"),
     set_column("heldout", "rouge"),
     open_column("heldout"),
-    plain("model_utility", UP, OVERVIEW, "", "model utility"),
-    Column("forget_quality", UP, {OVERVIEW: ("", "forget quality")}, format_p),
+    simple_column("model_utility", UP, OVERVIEW, "", "model utility"),
+    Column("forget_quality", UP, {OVERVIEW: ("", "forget quality")}, format_p_value),
     Column("trainable_params", DOWN, {OVERVIEW: ("cost", "trainable")}, ",.0f"),
-    plain("train_seconds", DOWN, OVERVIEW, "cost", "train s", ".1f"),
-    plain("forget_quality_log10p", UP, OVERVIEW, "", "log10 p"),
+    simple_column("train_seconds", DOWN, OVERVIEW, "cost", "train s", ".1f"),
+    simple_column("forget_quality_log10p", UP, OVERVIEW, "", "log10 p"),
     Column("forget_quality_statistic", DOWN),
-    plain("forget_es", DOWN, MEMORIZATION, "known by heart", "ES"),
-    plain("forget_em", DOWN, MEMORIZATION, "known by heart", "EM"),
+    simple_column("forget_es", DOWN, MEMORIZATION, "known by heart", "ES"),
+    simple_column("forget_em", DOWN, MEMORIZATION, "known by heart", "EM"),
     *(
-        plain(f"mia_{name}_auc", NEAR, MEMORIZATION, "membership AUROC", label)
+        simple_column(f"mia_{name}_auc", NEAR, MEMORIZATION, "membership AUROC", label)
         for name, label in zip(membership.NAMES, ATTACK_LABELS, strict=True)
     ),
-    plain("privleak", NEAR, MEMORIZATION, "membership AUROC", "PrivLeak", ".1f"),
-    plain("fluency", UP, MEMORIZATION, "fluency", "classifier"),
-    plain("fluency_ours", UP, MEMORIZATION, "fluency", "ours"),
-    *(plain(name, UP, OVERVIEW, "aggregate", name) for name in aggregates.NAMES),
+    simple_column("privleak", NEAR, MEMORIZATION, "membership AUROC", "PrivLeak", ".1f"),
+    simple_column("fluency", UP, MEMORIZATION, "fluency", "classifier"),
+    simple_column("fluency_ours", UP, MEMORIZATION, "fluency", "ours"),
+    *(simple_column(name, UP, OVERVIEW, "aggregate", name) for name in aggregates.NAMES),
 ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from eval.metrics import aggregates, validity_checks
 from eval.metrics import tofu as metrics
 from eval.metrics.memorization import ES_NO_MATCH
-from eval.report.collect import EvaluatedRun, find_runs
+from eval.report.collect import FinishedRun, find_runs
 from eval.report.question_metrics import OPTION_KEYS, Evaluation, Options, compute_metrics
 from eval.report.reference_runs import find_reference, find_target
 from eval.report.rows import NONMEMBER, SETS, Rows, check_wrong_answers, read_rows
@@ -80,7 +80,7 @@ def write_summary(folder: str | Path, options: Options | None = None) -> dict:
     return summary
 
 
-def evaluated_folders(run: EvaluatedRun) -> list[Path]:
+def evaluated_folders(run: FinishedRun) -> list[Path]:
     """The folders <run>/eval/<forget split> that hold rows of questions."""
     return sorted(path.parent for path in run.path.glob("eval/*/forget.json"))
 

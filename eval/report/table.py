@@ -4,12 +4,10 @@ table that is written as Markdown, CSV and LaTeX and printed.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from eval.report.collect import RunSet
+from eval.report.collect import RunSet
 
 UP = "\u2191"  # higher is better
 DOWN = "\u2193"  # lower is better
@@ -67,7 +65,7 @@ class TableSpec:
 
     name: str
     title: str
-    build: Callable[["RunSet"], Table | None]
+    build: Callable[[RunSet], Table | None]
     missing: str
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from eval.report.collect import EvaluatedRun, RunSet
+from eval.report.collect import FinishedRun, RunSet
 from eval.report.plots.style import AMBER, BLUE, ORANGE, SKY, clean_axes, new_figure, place_legend
 from eval.report.rows import has_key, read_column, read_rows
 from eval.report.summary import evaluated_folders
@@ -61,7 +61,7 @@ def read_gates(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def name_layers(run: EvaluatedRun, depth: int) -> list[str]:
+def name_layers(run: FinishedRun, depth: int) -> list[str]:
     """The gated layers; a gate in closed form is one gate for all edited layers."""
     result = run.run.result
     layers = [result["gate_layer"]] if "gate_layer" in result else result.get("layers", [])

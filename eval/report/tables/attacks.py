@@ -10,7 +10,7 @@ import pandas as pd
 
 from eval.report.attack_columns import ATTACK_COLUMNS, require_listed
 from eval.report.attack_summary import FLOOR, SIDES, write_attack_summary
-from eval.report.collect import KEY, ORDER, EvaluatedRun, Results, RunSet, collect
+from eval.report.collect import KEY, ORDER, FinishedRun, Results, RunSet, collect
 from eval.report.table import DOWN, MISSING, Table, TableSpec, name_method
 
 SECTION = KEY[:3]
@@ -33,7 +33,7 @@ BASE = "base: its own score"
 RUN_COMMAND = "no run was attacked; run ATTACKS=1 ./cmd_eval.sh first"
 
 
-def read_results(run: EvaluatedRun) -> list[dict]:
+def read_results(run: FinishedRun) -> list[dict]:
     """One record per split and attack: CSV_COLUMNS, None where there is no number, and settings."""
     results = []
     for folder in sorted(run.path.glob("attacks/*")):
@@ -56,7 +56,7 @@ def read_results(run: EvaluatedRun) -> list[dict]:
     return results
 
 
-def name_attacked(run: EvaluatedRun) -> str:
+def name_attacked(run: FinishedRun) -> str:
     """The method; how a target or a reference was made distinguishes nothing here."""
     key = run.key
     return key["objective"] if key["objective"] in ORDER else name_method(pd.Series(key))

@@ -10,7 +10,7 @@ from eval.report.aggregate import add_texts, average, sort_rows
 from eval.report.collect import (
     KEY,
     ORDER,
-    EvaluatedRun,
+    FinishedRun,
     Results,
     RunSet,
     collect,
@@ -68,7 +68,7 @@ def list_keys() -> list[str]:
     return [column.key + end for column in COLUMNS for end in ends.get(column.key, [""])]
 
 
-def read_results(run: EvaluatedRun) -> list[dict]:
+def read_results(run: FinishedRun) -> list[dict]:
     """The summary of a run, if it was evaluated."""
     path = run.path / "eval" / FOLDER / "summary.json"
     return [read_json(path)] if path.exists() else []

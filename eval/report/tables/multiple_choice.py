@@ -10,7 +10,7 @@ from eval.report.aggregate import average, sort_rows
 from eval.report.collect import (
     COST,
     KEY,
-    EvaluatedRun,
+    FinishedRun,
     Results,
     RunSet,
     collect,
@@ -42,7 +42,7 @@ NOTE = (
 )
 
 
-def read_results(run: EvaluatedRun) -> list[dict]:
+def read_results(run: FinishedRun) -> list[dict]:
     """The accuracies of a run under each style of asking."""
     layer = run.config.get("flags", {}).get("layer_id", {}).get("value")
     results = []

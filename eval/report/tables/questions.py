@@ -11,7 +11,7 @@ from eval.metrics import aggregates
 from eval.metrics.tofu import FORGET_FALLS
 from eval.report import sweeps
 from eval.report.aggregate import add_texts, average, sort_rows
-from eval.report.collect import KEY, ORDER, EvaluatedRun, Results, RunSet, collect, name_unevaluated
+from eval.report.collect import KEY, ORDER, FinishedRun, Results, RunSet, collect, name_unevaluated
 from eval.report.question_columns import COLUMNS, EVERY_SET, GATES, THEMES
 from eval.report.question_metrics import OPTION_KEYS, Options
 from eval.report.summary import evaluated_folders
@@ -33,7 +33,7 @@ from unlearn.config.run_directory import read_json
 SECTION = KEY[:3]
 
 
-def read_results(run: EvaluatedRun) -> list[dict]:
+def read_results(run: FinishedRun) -> list[dict]:
     """The summaries of a run on the splits that it belongs to."""
     results = []
     for folder in evaluated_folders(run):
