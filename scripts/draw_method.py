@@ -1,9 +1,8 @@
-"""Draw docs/figures/method.svg: where GRUN reads its gate and where it adds its edit.
+"""Draw docs/figures/method.png: where GRUN reads its gate and where it adds its edit.
 
     python scripts/draw_method.py [FILE]
 
-FILE names the drawing; its ending (svg, png, pdf) chooses the format. The text is stored as shapes
-and without a date, so the same matplotlib writes the same bytes on every machine.
+FILE names the drawing; its ending (png, svg, pdf) chooses the format.
 """
 
 import sys
@@ -16,7 +15,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "method.svg"
+FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "method.png"
 INK, FROZEN, TRAINED, ARROW = "#222222", "#e9ecef", "#ffe0b3", "#495057"
 TOKENS = ("Question:", "Where was", "Ada born?", "Answer:")
 GATE = r"gate  $g = \sigma(G(h))$"
@@ -94,7 +93,6 @@ def draw_examples(axes: Axes) -> None:
 
 def main(argv: list[str]) -> None:
     path = Path(argv[0]) if argv else FIGURE
-    plt.rcParams.update({"svg.hashsalt": "method", "svg.fonttype": "path"})
     figure, axes = plt.subplots(figsize=(11, 3.9))
     axes.set(xlim=(0, 12.2), ylim=(0, 4.45))
     axes.axis("off")
@@ -102,8 +100,7 @@ def main(argv: list[str]) -> None:
     draw_edit(axes)
     draw_examples(axes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"Date": None} if path.suffix == ".svg" else None
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.05, dpi=150, metadata=metadata)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.05, dpi=160)
     print(f"wrote {path}")
 
 
