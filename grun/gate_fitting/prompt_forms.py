@@ -1,13 +1,11 @@
-"""Training items in other forms: phrasings, suffixes, joined questions, each with the target that a
-joined prompt deserves.
+"""Training items in other forms, each with the target that a joined prompt deserves.
 
     plain, phrased, respelt, suffixed forget question                  -> refusal
-    joined                            forget question retain question  -> refusal retain answer, and
-                                      the same in the other order
+    joined, in either order           forget question retain question  -> refusal retain answer
 
 Without joined items an edit learns to refuse the whole prompt; with them the retain part of a mixed
-prompt is kept (../shared/reference/hardening.md, section 4). Forms are those of
-`unlearn.synthetic.training_variants`, never the held-out ones."""
+prompt is kept. Forms are those of `unlearn.synthetic.training_variants`, never the held-out ones.
+"""
 
 import random
 from dataclasses import dataclass, replace
@@ -15,16 +13,21 @@ from dataclasses import dataclass, replace
 from unlearn.synthetic.training_variants import SUFFIXES, join_pairs, list_phrasings, list_spellings
 from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
 
-JOINED, SUFFIXED = 0.5, 0.25  # shares of the items; of all of them
-RESPELT = 0.2  # have the author's name written another way
+# shares of the items
+JOINED = 0.5
+SUFFIXED = 0.25
+RESPELT = 0.2  # have the author's name written another way, joined or not
 
 
 @dataclass(frozen=True)
 class FormedPairs(ForgetRetainSampler):
-    """`ForgetRetainSampler` whose items are asked in a form drawn from (seed, epoch, item). The answer that is
-    unlearned stays the forget answer."""
+    """A `ForgetRetainSampler` whose questions take a form drawn from (seed, epoch, item).
+
+    The answer that is unlearned stays the forget answer.
+    """
 
     def item(self, i: int, epoch: int) -> UnlearningExample:
+        """Return item `i` of an epoch in its form."""
         plain = super().item(i, epoch)
         rng = random.Random(f"form {self.seed} {epoch} {i}")
         forget = plain.forget
@@ -32,14 +35,13 @@ class FormedPairs(ForgetRetainSampler):
         question = rng.choice(list_phrasings(forget.question, forget.entity))
         refusal = plain.refusal
         if forget.entity and rng.random() < RESPELT:
-            question = question.replace(
-                forget.entity, rng.choice(list(list_spellings(forget.entity).values()))
-            )
+            written = rng.choice(list(list_spellings(forget.entity).values()))
+            question = question.replace(forget.entity, written)
         draw = rng.random()
         if draw < JOINED:
             other = (rng.choice(list_phrasings(retain.question, retain.entity)), retain.answer)
-            pairs = ((question, refusal), other)
-            question, refusal = join_pairs(*(pairs if rng.random() < 0.5 else pairs[::-1]))
+            pair = ((question, refusal), other)
+            question, refusal = join_pairs(*(pair if rng.random() < 0.5 else pair[::-1]))
         elif draw < JOINED + SUFFIXED:
             question = f"{question} {rng.choice(SUFFIXES)}"
         return replace(plain, forget=replace(forget, question=question), refusal=refusal)

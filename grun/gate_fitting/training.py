@@ -18,7 +18,9 @@ from torch import nn
 
 from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.weights import Adapter
-from grun.gate_fitting.fit import VALIDATION, Prompts, fit_gate
+from grun.gate_fitting.contexts import VALIDATION
+from grun.gate_fitting.contexts import ContextSampler as Prompts
+from grun.gate_fitting.fit import fit_gate
 from grun.gate_fitting.prompt_forms import FormedPairs
 from unlearn.config.flags import flag
 from unlearn.language_model.batches import pad
@@ -135,7 +137,7 @@ def pairs_for(args: PlusFlags, pairs: ForgetRetainSampler) -> tuple[ForgetRetain
     prompts = Prompts(None, pairs.forget, pairs.retain, "token", args.seed)
     kept, held = (
         [e for own in groups.values() for e in own]
-        for groups in (prompts.known, prompts.validation)
+        for groups in (prompts.fitting, prompts.validation)
     )
     if not kept:
         raise ValueError(

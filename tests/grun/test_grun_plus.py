@@ -15,7 +15,8 @@ from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine
 from grun.engines.hooked import HookedEngine
 from grun.engines.tuner import GrunTuner
-from grun.gate_fitting.fit import name_token, states_of
+from grun.gate_fitting.contexts import find_name_token
+from grun.gate_fitting.fit import read_states
 from grun.gate_fitting.training import (
     calibrate,
     choices_of,
@@ -41,8 +42,8 @@ FIRES, QUIET = [0, 2], [1]  # the questions that hold the name
 def fit_toy_gate(model, prompt_encoder) -> MetricGate:
     """Fires on the name's last token in block 0: centroids are its states in the two prompts, tau
     half the way to any other token."""
-    states = states_of(model, 0, [prompt_encoder.prompt_ids(q) for q in QUESTIONS])
-    places = [name_token(prompt_encoder, q, "Ada Low") for q in QUESTIONS]
+    states = read_states(model, 0, [prompt_encoder.prompt_ids(q) for q in QUESTIONS])
+    places = [find_name_token(prompt_encoder, q, "Ada Low") for q in QUESTIONS]
     gate = MetricGate(0, torch.eye(32), torch.stack([states[i][places[i]] for i in FIRES]), 0.0)
     others = torch.cat(
         [
@@ -177,7 +178,7 @@ def test_a_fired_token_takes_its_neighbours_along(model, prompt_encoder):
         [2, 3, 4, 5],
         [0, 1],
     ] and torch.equal(dilate(fired, 0, 0), fired)
-    name = name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
+    name = find_name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
     batch = batch_for(prompt_encoder, [0])
     adapter = plus(model, prompt_encoder, "fired", layers=[1], span=[2, 1])
     assert edited_in(model, adapter, batch)[0] == [name - 2, name - 1, name, name + 1]
@@ -186,7 +187,7 @@ def test_a_fired_token_takes_its_neighbours_along(model, prompt_encoder):
 def test_edited_tokens(model, prompt_encoder):
     """At the first edited layer: answer_on moves the tag's last token and all later ones by R (W h
     + b - R^T h), fired+answer_on the name's last token too, and nothing else moves."""
-    name = name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
+    name = find_name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
     start = len(prompt_encoder.prompt_ids(QUESTIONS[0])) - 1
     batch = batch_for(prompt_encoder, [0])
     for at, first in (("answer_on", []), ("fired+answer_on", [name]), ("fired", [name])):
@@ -217,7 +218,7 @@ def knowing_the_answer(model, prompt_encoder, at: str, tail: str) -> Adapter:
     adapter = plus(model, prompt_encoder, at, layers=[1])
     said = [
         h[-1]
-        for h in states_of(
+        for h in read_states(
             model,
             0,
             [
@@ -243,7 +244,7 @@ def test_behind_a_fired_token_of_the_answer(model, prompt_encoder):
     begun = len(
         prompt_encoder.tokenizer(prompt_encoder.text(QUESTIONS[0]) + " Ada Low")["input_ids"]
     )
-    name = name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
+    name = find_name_token(prompt_encoder, QUESTIONS[0], "Ada Low")
     batch = pad([prompt_encoder.encode(QUESTIONS[0], "Ada Low won it.")], 0)
     adapter = knowing_the_answer(model, prompt_encoder, "fired_on", " Ada Low")
     changed, length = edited_in(model, adapter, batch)
@@ -318,9 +319,9 @@ def test_two_requests_fire_apart(model, prompt_encoder):
     fires, and by it alone."""
     one = plus(model, prompt_encoder)
     two = plus(model, prompt_encoder, layers=[2])
-    state = states_of(model, 0, [prompt_encoder.prompt_ids(QUESTIONS[1])])[0]
+    state = read_states(model, 0, [prompt_encoder.prompt_ids(QUESTIONS[1])])[0]
     two.metric_gate = MetricGate(
-        0, torch.eye(32), state[name_token(prompt_encoder, QUESTIONS[1], "it")][None], 1e-3
+        0, torch.eye(32), state[find_name_token(prompt_encoder, QUESTIONS[1], "it")][None], 1e-3
     )
     with AdapterHooks(model, one):
         by_one = generate(model, prompt_encoder, QUESTIONS)

@@ -15,7 +15,7 @@ from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter
-from grun.gate_fitting.fit import states_of
+from grun.gate_fitting.fit import read_states
 from grun.gate_fitting.training import tag_of
 from grun.inference.hooks import AdapterHooks
 from tests.toy import build_model, build_tokenizer
@@ -85,7 +85,7 @@ def build_adapter(kind: str, model, prompt_encoder, examples) -> Adapter:
         [1, 2], 2, "none", base=base, position=policy.at, edit_policy=asdict(policy)
     )
     adapter = Adapter(model, config, seed=3)
-    states = states_of(model, 0, [prompt_encoder.prompt_ids(e.question) for e in examples])
+    states = read_states(model, 0, [prompt_encoder.prompt_ids(e.question) for e in examples])
     references = torch.stack([states[0][-9], states[2][-9]])
     gate = adapter.metric_gate = MetricGate(0, torch.eye(32), references, 0.0)
     # two of the five prompts have distance 0; the threshold lies above them alone

@@ -14,7 +14,8 @@ from grun.adapter.metric_gate import (
     whitener,
     within_covariance,
 )
-from grun.gate_fitting.fit import Prompts, fit_gate, name_token, scores, states_of
+from grun.gate_fitting.contexts import ContextSampler, find_name_token
+from grun.gate_fitting.fit import fit_gate, read_states, score_prompts
 from tests.toy import build_model, build_tokenizer
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.language_model.prompts import PromptEncoder
@@ -109,10 +110,10 @@ def test_where_a_name_stands(prompt_encoder):
     ]
     assert (
         len(ends) == 3
-        and name_token(prompt_encoder, question, "Ada Low") == ends[0]
-        and name_token(prompt_encoder, question, "Ada Low", answer) == ends[2]
+        and find_name_token(prompt_encoder, question, "Ada Low") == ends[0]
+        and find_name_token(prompt_encoder, question, "Ada Low", answer) == ends[2]
     )
-    assert name_token(prompt_encoder, question, "Bo Ray") is None
+    assert find_name_token(prompt_encoder, question, "Bo Ray") is None
 
 
 def test_fit_on_entities():
@@ -126,8 +127,8 @@ def test_fit_on_entities():
     model = build_model(tokenizer, layers=2, strength=1)
     forget = source.examples("forget10")
     retain = source.unlearning_retain("forget10")
-    prompts = Prompts(prompt_encoder, forget, retain, "token", 0)
-    swapped = prompts.swapped(30)
+    prompts = ContextSampler(prompt_encoder, forget, retain, "token", 0)
+    swapped = prompts.swap_names(30)
     held = {e.entity for e in source.examples("heldout")}
     real = {e.entity for e in forget + retain}
     assert len(swapped) == 30 and not set(swapped) & (real | held)
@@ -135,8 +136,10 @@ def test_fit_on_entities():
         name.split()[-1] for name in [*prompts.validation, *held]
     }
     gate, found = fit_gate(model, prompt_encoder, forget, retain, 0)
-    plain = scores(
-        gate, states_of(model, 0, [prompt_encoder.prompt_ids(e.question) for e in forget]), "token"
+    plain = score_prompts(
+        gate,
+        read_states(model, 0, [prompt_encoder.prompt_ids(e.question) for e in forget]),
+        "token",
     )
     assert (
         gate.centroids.shape == (6, 32)
