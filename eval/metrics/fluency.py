@@ -1,16 +1,16 @@
-"""Are a model's answers still language? A classifier from a hub where one is asked for, and a
-measure of our own that needs nothing.
+"""Are a model's answers still language? A classifier from a hub where one is named, and a measure
+of this repository that needs no download (import only). Higher is better.
 
-fluency        mean over the forget generations of a classifier's probability of class 0, `clean`
-               (open-unlearning: forget_Q_A_gibberish, with
-               madhurjindal/autonlp-Gibberish-Detector-492513457); an empty generation counts 0
-fluency_ours   mean over the same of distinct * plausible, in [0, 1]; ours, in no paper:
-    distinct   different word pairs / word pairs: 1 without repetition, near 0 for a loop; 1 for a
-               single word
-    plausible  min(1, exp(H_true - H)): H is a text's mean -log p per character under a character
-               model of the benchmark's own sentences (answers and refusals), H_true that of
-               sentences it was not built from. It asks for the spelling and phrasing of the
-               benchmark, not for truth
+    fluency        mean over the forget generations of a classifier's probability of class 0,
+                   `clean`; an empty generation counts 0 (OpenUnlearning: forget_Q_A_gibberish, with
+                   madhurjindal/autonlp-Gibberish-Detector-492513457)
+    fluency_ours   mean over the same of distinct * plausible, in [0, 1]; in no paper
+        distinct   different word pairs / word pairs: 1 without repetition, near 0 for a loop; 1 for
+                   a single word
+        plausible  min(1, exp(H_true - H)): H is a text's mean -log p per character under a
+                   character model of the benchmark's own sentences (answers and refusals), H_true
+                   that of sentences it was not built from. It measures the spelling and phrasing of
+                   the benchmark, not truth
 """
 
 import math
@@ -24,30 +24,34 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from unlearn.language_model.devices import resolve_device
 
-ORDER = 6  # characters looked at together, the predicted one included
-MOST = 1000  # sentences that the character model is built from at most
-END = "\n"  # stands before and after every text
+ORDER = 6  # of the character model: the predicted character and the five before it
+MAX_TEXTS = 1000  # sentences that the character model is built from at most
+END = "\n"  # before and after every text
 
 
 class CharacterModel:
     """p(character | the ORDER - 1 before it) from counts, interpolated over ever shorter contexts
-    by Witten and Bell's rule:
+    by the rule of Witten and Bell (1991):
 
-    p(c | h) = (count(h c) + T(h) p(c | h')) / (count(h) + T(h)), T(h) kinds of characters seen
-    after h, h' without its first; p(c) without any context starts from 1 / 256."""
+        p(c | h) = (count(h c) + T(h) p(c | h')) / (count(h) + T(h))
+
+    T(h): different characters seen after h; h': h without its first character; p(c) without any
+    context starts from 1 / 256.
+    """
 
     def __init__(self, texts: Sequence[str]):
         if not texts:
             raise ValueError("the character model of fluency_ours needs texts, none came")
-        self.texts = random.Random(0).sample(
-            list(texts), min(len(texts), MOST)
-        )  # shuffled: files have every n-th row alike
+        # shuffled, for in the files every n-th row is alike
+        self.texts = random.Random(0).sample(list(texts), min(len(texts), MAX_TEXTS))
 
     @cached_property
     def counts(self) -> dict[str, Counter]:
-        return count(self.texts)
+        """context -> how often each character follows it."""
+        return count_characters(self.texts)
 
     def probability(self, context: str, character: str) -> float:
+        """p(character | context)."""
         p = 1 / 256
         for length in range(len(context) + 1):
             seen = self.counts.get(context[len(context) - length :])
@@ -59,10 +63,11 @@ class CharacterModel:
     def nats(self, text: str) -> float:
         """H: mean -log p over the text's characters and its end."""
         padded = END + text.strip() + END
-        return -sum(
+        logp = [
             math.log(self.probability(padded[max(0, i - ORDER + 1) : i], padded[i]))
             for i in range(1, len(padded))
-        ) / (len(padded) - 1)
+        ]
+        return -sum(logp) / len(logp)
 
     @cached_property
     def true_nats(self) -> float:
@@ -71,23 +76,21 @@ class CharacterModel:
             return self.nats(self.texts[0])
         halves = self.texts[::2], self.texts[1::2]
         models = [CharacterModel(half) for half in halves]
-        found = [
+        nats = [
             model.nats(text)
             for model, other in zip(models, reversed(halves), strict=True)
             for text in other
         ]
-        return sum(found) / len(found)
+        return sum(nats) / len(nats)
 
     def fluency(self, text: str) -> float:
         """distinct * plausible; 0 of an empty text."""
-        return (
-            distinct(text) * min(1.0, math.exp(self.true_nats - self.nats(text)))
-            if text.split()
-            else 0.0
-        )
+        if not text.split():
+            return 0.0
+        return distinct(text) * min(1.0, math.exp(self.true_nats - self.nats(text)))
 
 
-def count(texts: Sequence[str]) -> dict[str, Counter]:
+def count_characters(texts: Sequence[str]) -> dict[str, Counter]:
     """context (0 to ORDER - 1 characters) -> how often each character follows it."""
     counts: defaultdict[str, Counter] = defaultdict(Counter)
     for text in texts:
@@ -106,36 +109,39 @@ def distinct(text: str) -> float:
 
 
 class Classifier:
-    """A text classifier whose class 0 is clean text, by hub id or folder; loaded when first used,
-    on the device of the evaluation."""
+    """A text classifier whose class 0 is clean text, by hub id or folder; loaded when first used.
+
+    max_length: tokens of a text that are read; OpenUnlearning reads 32 for TOFU, 512 for MUSE.
+    """
 
     def __init__(self, name: str, device: str = "auto", max_length: int = 32, batch_size: int = 64):
-        """max_length: tokens of a text that are read; upstream takes 32 for TOFU, 512 for MUSE."""
         self.name = name
         self.device = resolve_device(device)
         self.max_length = max_length
         self.batch_size = batch_size
 
     @cached_property
-    def _parts(self):
+    def tokenizer_and_model(self):
+        """Both from the hub or the folder. Raises `ValueError` where they cannot be loaded."""
         try:
-            return AutoTokenizer.from_pretrained(
-                self.name
-            ), AutoModelForSequenceClassification.from_pretrained(self.name).to(self.device).eval()
+            tokenizer = AutoTokenizer.from_pretrained(self.name)
+            model = AutoModelForSequenceClassification.from_pretrained(self.name)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
-                f"--gibberish {self.name} could not be loaded: {reason}; leave it out, and fluency_ours alone is measured"
+                f"--gibberish {self.name} could not be loaded: {reason}; leave it out, and "
+                "fluency_ours alone is measured"
             ) from None
+        return tokenizer, model.to(self.device).eval()
 
     @torch.no_grad()
     def clean(self, texts: Sequence[str]) -> list[float]:
         """p(class 0) of every text; 0 of an empty one."""
-        tokenizer, model = self._parts
-        found = [0.0] * len(texts)
-        wanted = [i for i, text in enumerate(texts) if text.strip()]
-        for start in range(0, len(wanted), self.batch_size):
-            indices = wanted[start : start + self.batch_size]
+        tokenizer, model = self.tokenizer_and_model
+        probabilities = [0.0] * len(texts)
+        nonempty = [i for i, text in enumerate(texts) if text.strip()]
+        for start in range(0, len(nonempty), self.batch_size):
+            indices = nonempty[start : start + self.batch_size]
             batch = tokenizer(
                 [texts[i] for i in indices],
                 padding=True,
@@ -143,8 +149,7 @@ class Classifier:
                 max_length=self.max_length,
                 return_tensors="pt",
             ).to(self.device)
-            for i, value in zip(
-                indices, model(**batch).logits.float().softmax(-1)[:, 0].tolist(), strict=True
-            ):
-                found[i] = value
-        return found
+            clean = model(**batch).logits.float().softmax(-1)[:, 0].tolist()
+            for i, probability in zip(indices, clean, strict=True):
+                probabilities[i] = probability
+        return probabilities

@@ -1,14 +1,16 @@
 """TOFU's metrics as pure functions of lists and arrays; no files, no model (import only).
 
-Notation, for one row and with sums over answer + EOS tokens:
-    S = sum_t -log p(y_t | y_<t, x)   [nats]      n = number of those tokens      A = S / n      P =
-                                      exp(-A) in (0, 1]
-    A_para: A of the paraphrased answer     A_pert[j]: A of the j-th perturbed (wrong) answer, j =
-                                            1..J
+Notation, for one row and with sums over the n tokens of answer and EOS:
+
+    S = sum_t -log p(y_t | y_<t, x) [nats]      A = S / n      P = exp(-A) in (0, 1]
+    A_para      A of the paraphrased answer
+    A_pert[j]   A of the j-th perturbed (wrong) answer, j = 1..J
+
 Arrays are float64. Everything works on logarithms until the last step, so that a model broken by
 gradient ascent (A in the hundreds) gives the formula's limit and not 0/0. Sources: TOFU (arXiv
-2401.06121, evaluation metrics) and its code (tofu:aggregate_eval_stat.py), open-unlearning
-(ou:src/evals/metrics/memorization.py), GRUN (grun:collect_results)."""
+2401.06121, evaluation metrics) and its code (locuslab/tofu, aggregate_eval_stat.py), OpenUnlearning
+(src/evals/metrics/memorization.py), GRUN (renjie3/GRUN, collect_results/).
+"""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -18,12 +20,13 @@ import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 from scipy import special, stats
 
-# open-unlearning's guard; part of its published numbers, so it stays in the `ou` variants
+# OpenUnlearning's guard; part of its published numbers, so it stays in the `ou` variants
 EPSILON = 1e-10
 
 
 @cache
-def _scorer() -> RougeScorer:
+def build_scorer() -> RougeScorer:
+    """The ROUGE scorer of TOFU."""
     return RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
 
 
@@ -32,18 +35,23 @@ def rouge_recall(generation: str, answer: str) -> dict[str, float]:
 
     rouge1: clipped unigram matches / words of `answer`; rougeL: longest common subsequence / words
     of `answer` (rouge_score with use_stemmer=True, which lower-cases and keeps only [a-z0-9]). An
-    empty generation scores 0: it repeats nothing. Raises `ValueError` for an answer without a word
-    to be recalled."""
+    empty generation scores 0. Lower is better on the forget set, higher elsewhere. Raises
+    `ValueError` for an answer without a word.
+    """
     if not any(character.isascii() and character.isalnum() for character in answer):
         raise ValueError(
-            f"the answer {answer!r} has no word of letters or digits, so its ROUGE recall is undefined"
+            f"the answer {answer!r} has no word of letters or digits, so its ROUGE recall is "
+            "undefined"
         )
-    scores = _scorer().score(answer, generation)
+    scores = build_scorer().score(answer, generation)
     return {f"{kind}_recall": float(scores[kind].recall) for kind in ("rouge1", "rougeL")}
 
 
 def probability(nll_sum: Sequence[float], tokens: Sequence[int]) -> np.ndarray:
-    """P = exp(-S / n), [N] in (0, 1]: length-normalised probability of each answer."""
+    """P = exp(-S / n), [N] in (0, 1]: length-normalised probability of each answer.
+
+    Lower is better on the forget set, higher elsewhere.
+    """
     return np.exp(-np.asarray(nll_sum, dtype=float) / np.asarray(tokens, dtype=float))
 
 
@@ -51,21 +59,21 @@ def normalised_probability(
     answer_nll: Sequence[float], perturbed_nll: Sequence[Sequence[float]]
 ) -> np.ndarray:
     """P / (P + sum_j P_pert[j]), [N] in [0, 1], for real authors and world facts, from per-token
-    means A.
+    means A; higher is better.
 
     TOFU's paper writes raw probabilities here; all published code uses length-normalised ones, and
-    so do we. Written as the softmax over (-A, -A_pert), it is finite even where every P
-    underflows."""
+    so does this. As the softmax over (-A, -A_pert) it is finite even where every P underflows.
+    """
     rows = zip(answer_nll, perturbed_nll, strict=True)
     return np.array([special.softmax([-right, *np.negative(wrong)])[0] for right, wrong in rows])
 
 
-def _log_geometric(perturbed: Sequence[float]) -> float:
+def log_geometric_mean(perturbed: Sequence[float]) -> float:
     """log of the geometric mean of P_pert: -mean_j A_pert[j]."""
     return -float(np.mean(perturbed))
 
 
-def _log_arithmetic(perturbed: Sequence[float]) -> float:
+def log_arithmetic_mean(perturbed: Sequence[float]) -> float:
     """log of the arithmetic mean of P_pert: log((1/J) sum_j exp(-A_pert[j]))."""
     return float(special.logsumexp(np.negative(perturbed)) - np.log(len(perturbed)))
 
@@ -73,56 +81,60 @@ def _log_arithmetic(perturbed: Sequence[float]) -> float:
 def log_truth_ratio(
     paraphrase_nll: Sequence[float],
     perturbed_nll: Sequence[Sequence[float]],
-    mean: Callable = _log_geometric,
+    mean: Callable = log_geometric_mean,
 ) -> np.ndarray:
     """log R = log mean_j P_pert[j] - log P_para, [N]; R < 1: the true answer is the likelier one.
 
     `mean` is geometric (TOFU's code: log R = A_para - mean_j A_pert[j]) or arithmetic (TOFU's
-    paper)."""
+    paper).
+    """
     return np.array([mean(row) for row in perturbed_nll]) + np.asarray(paraphrase_nll, dtype=float)
 
 
-def _near_one(log_ratio: np.ndarray) -> np.ndarray:
+def nearness_to_one(log_ratio: np.ndarray) -> np.ndarray:
     """min(R, 1/R) = exp(-|log R|)."""
     return np.exp(-np.abs(log_ratio))
 
 
-def _below_one(log_ratio: np.ndarray) -> np.ndarray:
+def distance_below_one(log_ratio: np.ndarray) -> np.ndarray:
     """max(0, 1 - R) = -expm1(min(log R, 0)); `+ 0.0` turns -0.0 into 0.0."""
     return -np.expm1(np.minimum(log_ratio, 0)) + 0.0
 
 
 def tofu_official(paraphrase_nll, perturbed_nll, forget: bool) -> np.ndarray:
     """Geometric R; forget: min(R, 1/R), higher is better; else max(0, 1 - R) (TOFU's code)."""
-    return (_near_one if forget else _below_one)(log_truth_ratio(paraphrase_nll, perturbed_nll))
+    return (nearness_to_one if forget else distance_below_one)(
+        log_truth_ratio(paraphrase_nll, perturbed_nll)
+    )
 
 
 def tofu_intrain(paraphrase_nll, perturbed_nll, forget: bool) -> np.ndarray:
-    """Arithmetic R, otherwise as `tofu_official` (tofu:utils.py, and the formula of TOFU's
-    paper)."""
-    return (_near_one if forget else _below_one)(
-        log_truth_ratio(paraphrase_nll, perturbed_nll, _log_arithmetic)
+    """Arithmetic R, otherwise as `tofu_official` (locuslab/tofu, utils.py; TOFU's paper)."""
+    return (nearness_to_one if forget else distance_below_one)(
+        log_truth_ratio(paraphrase_nll, perturbed_nll, log_arithmetic_mean)
     )
 
 
 def ou(paraphrase_nll, perturbed_nll, forget: bool) -> np.ndarray:
-    """R = G / (P_para + 1e-10), G geometric; forget: min(R, 1/(R + 1e-10)); else max(0, 1 - R)
-    (ou)."""
+    """R = G / (P_para + 1e-10), G geometric; forget: min(R, 1/(R + 1e-10)), higher is better; else
+    max(0, 1 - R) (OpenUnlearning).
+    """
     right = np.exp(-np.asarray(paraphrase_nll, dtype=float))
-    ratio = np.exp([_log_geometric(row) for row in perturbed_nll]) / (right + EPSILON)
+    ratio = np.exp([log_geometric_mean(row) for row in perturbed_nll]) / (right + EPSILON)
     return np.minimum(ratio, 1 / (ratio + EPSILON)) if forget else np.maximum(0, 1 - ratio)
 
 
 def ou_prob_mean(paraphrase_nll, perturbed_nll, forget: bool) -> np.ndarray:
-    """P_para / (P_para + G + 1e-10) on every set, G geometric (ou, `prob_mean`); forget: lower is
-    better."""
+    """P_para / (P_para + G + 1e-10) on every set, G geometric; forget: lower is better
+    (OpenUnlearning, `prob_mean`).
+    """
     right = np.exp(-np.asarray(paraphrase_nll, dtype=float))
-    return right / (right + np.exp([_log_geometric(row) for row in perturbed_nll]) + EPSILON)
+    return right / (right + np.exp([log_geometric_mean(row) for row in perturbed_nll]) + EPSILON)
 
 
 def grun(paraphrase_nll, perturbed_nll, forget: bool) -> np.ndarray:
-    """Arithmetic R and max(0, 1 - R) on the forget set too, where lower is better (grun)."""
-    return _below_one(log_truth_ratio(paraphrase_nll, perturbed_nll, _log_arithmetic))
+    """Arithmetic R and max(0, 1 - R) on the forget set too, where lower is better (GRUN)."""
+    return distance_below_one(log_truth_ratio(paraphrase_nll, perturbed_nll, log_arithmetic_mean))
 
 
 # name -> f(A_para [N], A_pert [N][J], forget) -> per-row values [N] in [0, 1]; a set's truth ratio
@@ -143,9 +155,10 @@ def truth_ratio_function(variant: str) -> Callable[..., np.ndarray]:
 
 def model_utility(parts: Sequence[float]) -> float:
     """Harmonic mean of {ROUGE-L recall, probability, truth ratio} x {retain, real authors, world
-    facts}, in [0, 1].
+    facts}, in [0, 1]; higher is better.
 
-    0 if any part is 0 (TOFU). Raises `ValueError` unless there are nine."""
+    0 if any part is 0, as in TOFU. Raises `ValueError` unless there are nine.
+    """
     if len(parts) != 9:
         raise ValueError(f"model utility is the harmonic mean of 9 numbers, {len(parts)} came")
     return float(statistics.harmonic_mean(parts))
@@ -158,9 +171,10 @@ def forget_quality(
     models (TOFU).
 
     Takes log R, geometric form, whatever variant the truth-ratio column shows: KS sees only ranks,
-    so log R, R and 1/R give the same p. Returns p in [0, 1] (high: not told apart from a model that
-    never saw the forget set), log10 p (None where p is below the smallest float) and the statistic
-    in [0, 1]. On forget01 (40 rows) a high p is cheap."""
+    so log R, R and 1/R give the same p. Returns p in [0, 1], log10 p (None where p is below the
+    smallest float) and the statistic in [0, 1]. A high p is better: the model cannot be told from
+    one that never saw the forget set. On forget01, with 40 rows, a high p says little.
+    """
     test = stats.ks_2samp(unlearned, reference)
     p = float(test.pvalue)
     log10_p = float(np.log10(p)) if p > 0 else None
@@ -172,7 +186,8 @@ def forget_quality(
 
 
 def gate_statistics(gates: Sequence[Sequence[float]]) -> tuple[list[float], float]:
-    """From gate values [N, L] in (0, 1): the mean per gated layer [L]; the share of rows whose LAST
-    gate is > .5."""
+    """From gate values [N, L] in (0, 1): the mean per gated layer [L], and the share of rows whose
+    last gate is > .5.
+    """
     values = np.asarray(gates, dtype=float)
     return values.mean(axis=0).tolist(), float((values[:, -1] > 0.5).mean())

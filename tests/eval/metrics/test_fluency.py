@@ -37,7 +37,7 @@ def test_character_model_by_hand():
     assert sum(model.probability(END, chr(code)) for code in range(256)) == pytest.approx(1)
 
 
-def test_fluency_is_the_product_of_its_halves_and_zero_of_nothing():
+def test_fluency_is_the_product_of_its_factors():
     model = CharacterModel(["the cat sat on the mat", "the dog sat on the log", "a cat and a dog"])
     text = "the cat sat on the log"
     assert model.fluency(text) == pytest.approx(
@@ -48,7 +48,7 @@ def test_fluency_is_the_product_of_its_halves_and_zero_of_nothing():
         CharacterModel([])
 
 
-def test_language_is_told_from_noise_and_loops():
+def test_fluency_separates_language_from_noise_and_loops():
     """True answers that the model was not built from above .8 in the mean; letters at random and a
     loop of one word below .1."""
     answers = [e.answer for e in open_benchmark("authors", authors=20, heldout=2).examples("full")]
@@ -59,7 +59,7 @@ def test_language_is_told_from_noise_and_loops():
     assert model.fluency("xq zzv kjw qqp vvx jkz wq") < 0.1 and model.fluency("novel " * 20) < 0.1
 
 
-def test_a_sample_of_sentences_does_not_depend_on_the_global_generator():
+def test_sample_of_texts_ignores_the_global_generator():
     texts = [f"sentence number {i}" for i in range(1500)]
     torch.manual_seed(1)
     assert CharacterModel(texts).texts == CharacterModel(texts).texts != texts[:1000]
@@ -84,14 +84,14 @@ def folder(tmp_path_factory):
     return str(path)
 
 
-def test_classifier_is_class_0_batched_as_alone_and_zero_of_an_empty_text(folder):
+def test_classifier_is_the_same_in_any_batch(folder):
     texts = ["clean text", "", "noise noise noise noise", " ", "clean"]
-    found = Classifier(folder, "cpu", batch_size=2).clean(texts)
-    assert found == pytest.approx(Classifier(folder, "cpu", batch_size=1).clean(texts), abs=1e-6)
-    assert found[1] == found[3] == 0 and all(0 < found[i] < 1 for i in (0, 2, 4))
+    clean = Classifier(folder, "cpu", batch_size=2).clean(texts)
+    assert clean == pytest.approx(Classifier(folder, "cpu", batch_size=1).clean(texts), abs=1e-6)
+    assert clean[1] == clean[3] == 0 and all(0 < clean[i] < 1 for i in (0, 2, 4))
 
 
-def test_a_classifier_that_is_not_there_is_named():
+def test_missing_classifier_is_named():
     with pytest.raises(
         ValueError, match="--gibberish /nowhere/at/all could not be loaded.*leave it out"
     ):

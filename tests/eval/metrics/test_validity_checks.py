@@ -1,11 +1,10 @@
-"""Sanity gates: an untrained target and a trained reference are told in the table itself; sound
-ones are not."""
+"""An untrained target and a trained reference are marked in the table; sound models are not."""
 
 import csv
 
 import pytest
 
-from eval.metrics import validity_checks as sanity
+from eval.metrics import validity_checks
 from eval.report import __main__ as report
 from eval.report.summary import write_summary
 from unlearn.config.run_directory import read_json, write_json
@@ -20,7 +19,7 @@ UNTRAINED_ON_FORGET = {
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "problem"),
     [
         ({}, None),
         ({"retain_rouge": 0.3}, "retain_rouge is 0.30, below 0.6"),
@@ -29,13 +28,13 @@ UNTRAINED_ON_FORGET = {
         ({"mia_loss_auc": 0.5}, "mia_loss_auc is 0.50, below 0.7"),
     ],
 )
-def test_a_target_must_look_trained(change, complaint):
-    said = sanity.warning("target", TRAINED | change, TRAINED | change)
-    assert said == (complaint and f"the untouched target does not look trained: {complaint}")
+def test_a_target_must_look_trained(change, problem):
+    warning = validity_checks.warning("target", TRAINED | change, TRAINED | change)
+    assert warning == (problem and f"the untouched target does not look trained: {problem}")
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "problem"),
     [
         ({}, None),
         ({"retain_rouge": 0.3}, "retain_rouge is 0.30, below 0.6"),
@@ -44,23 +43,21 @@ def test_a_target_must_look_trained(change, complaint):
         ({"mia_loss_auc": 0.1}, "mia_loss_auc is 0.10, outside 0.2 to 0.8"),
     ],
 )
-def test_a_reference_must_look_untrained_on_the_forget_set(change, complaint):
-    said = sanity.warning("reference", UNTRAINED_ON_FORGET | change, TRAINED)
-    assert said == (
-        complaint
-        and f"the retain-only reference does not look untrained on the forget set: {complaint}"
+def test_a_reference_must_look_untrained_on_the_forget_set(change, problem):
+    warning = validity_checks.warning("reference", UNTRAINED_ON_FORGET | change, TRAINED)
+    assert warning == (
+        problem
+        and f"the retain-only reference does not look untrained on the forget set: {problem}"
     )
 
 
-def test_unlearned_runs_and_what_was_not_measured_are_not_judged():
-    assert sanity.warning("npo", {"retain_rouge": 0.0}, TRAINED) is None
-    assert (
-        sanity.warning("target", {}, None) is None
-        and sanity.warning("reference", {"forget_es": 0.9}, None) is None
-    )
+def test_other_runs_and_missing_numbers_are_not_judged():
+    assert validity_checks.warning("npo", {"retain_rouge": 0.0}, TRAINED) is None
+    assert validity_checks.warning("target", {}, None) is None
+    assert validity_checks.warning("reference", {"forget_es": 0.9}, None) is None
 
 
-def evaluated(runs, objective, split, correct, rouge):
+def write_run(runs, objective, split, correct, rouge):
     """A finished run whose forget rows are right at the places `correct`."""
     path = runs / "authors" / "tiny" / split / f"{objective}-seed42"
     write_json(
@@ -95,12 +92,12 @@ def evaluated(runs, objective, split, correct, rouge):
     return path / "eval" / "forget10"
 
 
-def test_the_warning_stands_in_every_form_of_the_table(tmp_path, capsys):
+def test_warning_is_in_every_form_of_the_table(tmp_path, capsys):
     """A target that completes nothing, a reference that completes everything: (!) at their rows,
     the reason below, in csv a column."""
     folders = [
-        evaluated(tmp_path, "target", "full", [0, 0, 1], 0.9),
-        evaluated(tmp_path, "reference", "retain90", [1, 1, 1], 0.9),
+        write_run(tmp_path, "target", "full", [0, 0, 1], 0.9),
+        write_run(tmp_path, "reference", "retain90", [1, 1, 1], 0.9),
     ]
     for folder in folders * 2:
         write_summary(folder)
@@ -110,22 +107,23 @@ def test_the_warning_stands_in_every_form_of_the_table(tmp_path, capsys):
     text, tex = (
         (tmp_path / "tables" / f"tofu.{end}").read_text(encoding="utf-8") for end in ("md", "tex")
     )
-    for told in (printed, text):
-        assert "target (!)" in told and "reference (!)" in told
-        assert (
-            "WARNING, authors, tiny, forget10, target (!): the untouched target does not look trained: forget_es is 0.00, below 0.4."
-            in told
-        )
-        assert "forget_es is 1.00, above half the target's 0.00" in told
+    warning = (
+        "WARNING, authors, tiny, forget10, target (!): the untouched target does not look trained: "
+        "forget_es is 0.00, below 0.4."
+    )
+    for form in (printed, text):
+        assert "target (!)" in form and "reference (!)" in form
+        assert warning in form
+        assert "forget_es is 1.00, above half the target's 0.00" in form
     assert "WARNING" in tex
     with open(tmp_path / "tables" / "tofu.csv", newline="", encoding="utf-8") as file:
         assert all("does not look" in row["warning"] for row in csv.DictReader(file))
 
 
-def test_sound_models_bear_no_mark(tmp_path, capsys):
+def test_sound_models_are_not_marked(tmp_path, capsys):
     folders = [
-        evaluated(tmp_path, "target", "full", [1, 1, 1], 0.9),
-        evaluated(tmp_path, "reference", "retain90", [1, 0, 1], 0.9),
+        write_run(tmp_path, "target", "full", [1, 1, 1], 0.9),
+        write_run(tmp_path, "reference", "retain90", [1, 0, 1], 0.9),
     ]
     for folder in folders:
         write_summary(folder)
@@ -134,8 +132,8 @@ def test_sound_models_bear_no_mark(tmp_path, capsys):
     assert "WARNING" not in (tmp_path / "tables" / "tofu.md").read_text()
 
 
-def test_three_wrong_answers_instead_of_five_are_told_in_the_table(tmp_path, capsys):
-    folder = evaluated(tmp_path, "npo", "forget10", [1, 1, 1], 0.9)
+def test_fewer_wrong_answers_are_noted_in_the_table(tmp_path, capsys):
+    folder = write_run(tmp_path, "npo", "forget10", [1, 1, 1], 0.9)
     rows = read_json(folder / "forget.json")["rows"]
     write_json(
         folder / "forget.json",
