@@ -29,75 +29,7 @@ from unlearn.config.run_directory import Run, read_json
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic import news
 
-WORD = "word "
 TEXT = "One two three four five six seven eight."
-
-
-# the embedded news
-
-
-def test_equal_seeds_give_equal_news_and_others_do_not():
-    assert news.generate(3) == news.generate(3) != news.generate(4)
-
-
-def test_every_article_tells_the_facts_that_are_asked_about_it():
-    for split, facts in news.draw_facts(0).items():
-        for fact, row in zip(facts, news.generate(0)["raw", split], strict=True):
-            assert all(fact[key] in row["text"] for key in ("thing", *news.QUESTIONS))
-
-
-def test_nothing_about_holdout_and_nothing_about_forget_where_it_does_not_belong():
-    source = open_benchmark("muse")
-    facts = news.draw_facts(0)
-
-    def said(stem):
-        return " ".join(f"{e.question} {e.answer}" for e in source.examples(stem))
-
-    for fact in facts["holdout"]:
-        assert fact["thing"] not in said("full") and fact["firm"] not in said("full")
-    for fact in facts["forget"]:
-        assert fact["thing"] in said("full") and fact["thing"] not in said("retain") + said(
-            "retain1"
-        )
-    assert {e.entity for e in source.examples("forget")} == {
-        fact["thing"] for fact in facts["forget"]
-    }
-    unlearning = source.unlearning_retain("forget")
-    assert unlearning == source.examples("retain1") and not any(
-        "Question:" in e.question for e in unlearning + source.examples("forget")
-    )
-    assert not any(
-        fact["thing"] in e.question + e.answer for fact in facts["retain2"] for e in unlearning
-    )  # what utility is measured on
-
-
-def test_requests_are_quarters_and_growing_sets_their_sums():
-    source = open_benchmark("muse")
-    parts = [[e.answer for e in source.examples(f"forget_sust{k}")] for k in (1, 2, 3, 4)]
-    grown = [[e.answer for e in source.examples(f"forget_scal{k}")] for k in (1, 2, 3, 4)]
-    assert grown == [sum(parts[: k + 1], []) for k in range(4)] and grown[3] == [
-        e.answer for e in source.examples("forget")
-    ]
-    assert source.retain_split("forget_scal2") == source.retain_split("forget") == "retain"
-
-
-# documents as examples
-
-
-def test_a_chunk_is_cut_behind_a_quarter_of_its_words_and_nothing_is_lost():
-    """8 words: the prompt has round(.25 * 8) = 2."""
-    assert muse.split_prompt(TEXT) == ("One two", "three four five six seven eight.")
-    assert muse.split_prompt("One two\nthree four five six seven eight.") == (
-        "One two\nthree",
-        "four five six seven eight.",
-    )  # a line break is no place to cut
-    assert muse.split_prompt("One") == ("One", "")
-    text = "a b\n\nc  d e"
-    assert (
-        muse.split_into_chunks(text, 2) == ["a b", "c  d", "e"]
-        and muse.split_into_chunks(text, 9) == [text]
-        and muse.split_into_chunks(" ") == []
-    )
 
 
 def test_the_text_template_is_the_text(tokenizer):
@@ -125,61 +57,9 @@ def test_the_text_template_is_the_text(tokenizer):
     )
 
 
-# reading
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder in MUSE's layout, a table in each format that is read."""
-    for config, split, ending, text in (
-        ("raw", "forget", "jsonl", f'{{"text": "{TEXT}"}}\n\n{{"text": "{500 * WORD}"}}'),
-        ("raw", "retain1", "txt", f"{TEXT}\n\nAnother {TEXT}\n"),
-        ("verbmem", "forget", "json", '[{"prompt": "One", "gt": "two"}]'),
-    ):
-        (tmp_path / config).mkdir(exist_ok=True)
-        (tmp_path / config / f"{split}.{ending}").write_text(text)
-    return tmp_path
-
-
-def test_reading_a_folder(folder):
-    source = open_benchmark("muse-news", data_dir=str(folder))
-    chunks = source.examples("forget")
-    assert [len(f"{e.question} {e.answer}".split()) for e in chunks] == [8, 240, 240, 20] and [
-        e.index for e in chunks
-    ] == [0, 1, 2, 3]
-    assert [e.answer[-6:] for e in source.examples("retain1")] == ["eight."] * 2
-    pd.DataFrame({"text": [TEXT]}).to_parquet(folder / "raw" / "retain2-00000-of-00001.parquet")
-    assert source.examples("retain2")[0].question == "One two"
-    with pytest.raises(ValueError, match="unknown|no set 'forget_scal1'"):
-        open_benchmark("muse-books", data_dir=str(folder)).examples("forget_scal1")
-
-
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (lambda folder: open_benchmark("muse", data_dir=str(folder)), "made here"),
-        (lambda folder: open_benchmark("muse", authors=4), "no authors"),
-        (
-            lambda folder: open_benchmark("muse-news", data_dir=str(folder / "nowhere")),
-            "no such folder",
-        ),
-        (
-            lambda folder: open_benchmark("muse-news", data_dir=str(folder)).examples("holdout"),
-            "holdout: no such table",
-        ),
-        (
-            lambda folder: open_benchmark("muse-news", data_dir=str(folder)).examples("forget10"),
-            "no set 'forget10'; allowed: full, retain, forget",
-        ),
-        (
-            lambda folder: open_benchmark("muse").unlearning_retain("retain1"),
-            "no forget split 'retain1'",
-        ),
-        (lambda folder: open_benchmark("muse").unknown(3, 0), "--refusal_share"),
-        (
-            lambda folder: open_benchmark("muse-news").examples("forget"),
-            "cannot load muse-bench/MUSE-News raw/forget from the hub",
-        ),
         (lambda folder: eval_muse.read(["--benchmark", "authors"]), "not MUSE-shaped"),
         (lambda folder: eval_muse.read(["--muse_mode", "both"]), "choose one of muse, ou"),
         (
@@ -188,24 +68,9 @@ def test_reading_a_folder(folder):
         ),
     ],
 )
-def test_bad_input_is_told_in_a_sentence(folder, asked, said):
+def test_bad_input_is_told_in_a_sentence(tmp_path, asked, said):
     with pytest.raises(ValueError, match=said):
-        asked(folder)
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ('{"text": ""}', "row 1: field 'text'"),
-        ('{"txt": "a"}', "found: 'txt'"),
-        ("{", "not JSON"),
-        ("", "no rows"),
-    ],
-)
-def test_bad_rows_are_named(folder, row, said):
-    (folder / "raw" / "holdout.jsonl").write_text(row)
-    with pytest.raises(ValueError, match=said):
-        open_benchmark("muse-news", data_dir=str(folder)).examples("holdout")
+        asked(tmp_path)
 
 
 # metrics

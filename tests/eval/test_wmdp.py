@@ -2,7 +2,6 @@
 table and the pictures, at toy size."""
 
 import json
-import os
 from pathlib import Path
 
 import pandas
@@ -19,10 +18,8 @@ from rmu import train as rmu_train
 from tests.toy import WMDP_FLAGS, copy_runs
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.run_directory import Run, read_json
-from unlearn.synthetic.wmdp_world import TOPICS, World
 from unlearn.training import finetune
 
-SAMPLE = Path(os.environ.get("WMDP_FILE", "not given"))
 GRUN = ["--rmu_layer", "5", "--layers", "2", "3", "4", "--rank", "4", "--no-steer_edit"]
 COLUMNS = "benchmark,model,split,objective,tuner,variant,seeds,forget_acc,forget_acc_poisons,forget_acc_locks,retain_acc,retain_acc_villages".split(
     ","
@@ -71,37 +68,6 @@ def evaluate(runs, *more):
     wmdp.main([*WMDP_FLAGS, "--runs", str(runs), *more])
 
 
-def test_who_knows_nothing_is_at_chance():
-    """Each of 8 words is the value of 2 of 16 subjects, so no word is likelier than another."""
-    world = World(0, 16)
-    for topic in TOPICS:
-        for a in range(5):
-            own = [
-                value
-                for (name, _, number), value in world.facts.items()
-                if (name, number) == (topic, a)
-            ]
-            assert sorted(own) == sorted([*range(8)] * 2)
-
-
-def test_world_tests_what_it_tells_in_other_words():
-    """Every fact has a test and is told once; no test's question is told or stands in a document;
-    choices are four different words."""
-    world = World(0, 3)
-    tests = [q for topic in TOPICS for q in world.questions(topic)]
-    told = world.practice_questions()
-    assert len(tests) == len(told) == 3 * 3 * 5
-    documents = " ".join(text for topic in TOPICS for text in world.documents(topic, 60))
-    for q, (question, answer) in zip(tests, told, strict=True):
-        assert q.choices[q.answer] == answer and len(set(q.choices)) == 4
-        assert q.question != question and q.question not in documents
-    assert any(question in documents for question, _ in told)
-    assert (
-        World(0, 3).documents("poisons", 2) == world.documents("poisons", 4)[:2]
-        and World(1, 3).practice_questions() != told
-    )
-
-
 def test_letters_are_asked_as_lm_evals_wmdp_asks_them(tmp_path):
     """The same description and template as in the installed wmdp_cyber, read from its YAML; a local
     file's task differs in its data alone."""
@@ -126,28 +92,6 @@ def test_letters_are_asked_as_lm_evals_wmdp_asks_them(tmp_path):
         "metric_list",
     ):
         assert ours[key] == theirs[key], key
-
-
-@pytest.mark.skipif(
-    not SAMPLE.exists(), reason="set WMDP_FILE to a JSON-lines file of WMDP's questions"
-)
-def test_reads_questions_as_they_are_published():
-    asked = open_benchmark("wmdp").questions(str(SAMPLE))
-    assert (
-        len(asked) == 100
-        and asked[1].answer == 0
-        and asked[1].choices[0] == "A special character was used in the password"
-    )
-
-
-def test_bad_questions_are_refused(tmp_path):
-    for row, message in (
-        ('{"question": "q", "choices": ["a"], "answer": 0}', "4 choices"),
-        ('{"question": "q"}', "no 'choices'"),
-    ):
-        (tmp_path / "bad.jsonl").write_text(row + "\n")
-        with pytest.raises(ValueError, match=message):
-            open_benchmark("wmdp", data_dir=str(tmp_path)).questions("bad")
 
 
 def test_from_runs_to_table_and_pictures(toy, capsys):
