@@ -203,3 +203,12 @@ def test_gate_loss():
     upstream = gate_loss(forget, retain, "bce_prob")
     assert upstream.item() == pytest.approx((100 + 2 * LN2) / 3, abs=1e-2)
     assert torch.autograd.grad(upstream, retain.gate_logits)[0][0, 0].item() == 0
+
+
+def test_unlikelihood_and_refusal_by_hand():
+    """Two tokens with p = 1/2 and 3/4: mean of -log(1/2) and -log(1/4) = 1.5 ln2.
+
+    Twice that, and ln2 of a refusal with p = 1/2: 4 ln2.
+    """
+    term = OBJECTIVES["idk+ul"].term(said([[0.5, 0.75]]), said([[0.5]]), beta=2.0)
+    assert term.item() == pytest.approx(4 * LN2)

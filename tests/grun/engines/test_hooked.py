@@ -1,0 +1,37 @@
+"""GRUN+ in training: the cached engine against whole passes through the hooks."""
+
+import pytest
+import torch
+
+from grun.engines.cached import CachedEngine
+from grun.engines.hooked import HookedEngine
+from grun.engines.tuner import GrunTuner
+from tests.grun.plus_cases import QUESTIONS, build_plus_adapter, pad_answers
+from unlearn.language_model.batches import pad
+from unlearn.training.objectives import OBJECTIVES
+
+
+@pytest.mark.parametrize("policy", [{}, {"reads": "last", "fit": "bce", "threshold": "soft"}])
+def test_cached_engine_equals_hooks(model, prompt_encoder, policy):
+    """Edits from the answer tag on: the same loss, gates, states and gradients of idk+ul."""
+    refusals = [prompt_encoder.encode(question, "I cannot say.") for question in QUESTIONS]
+    batches = {"forget": pad_answers(prompt_encoder), "idk": pad(refusals, 0)}
+    losses = []
+    gradients = []
+    states = []
+    for engine in (HookedEngine, CachedEngine):
+        adapter = build_plus_adapter(model, prompt_encoder, **policy).requires_grad_(True)
+        tuner = GrunTuner(model, adapter, engine(model, adapter), 10.0)
+        answers = tuner.forward_answers(batches, state_layer=3)
+        loss = OBJECTIVES["idk+ul"].term(answers["forget"], answers["idk"], beta=1.0)
+        if policy:
+            gate = tuner.auxiliary_losses(answers | {"retain": answers["idk"]})["gate"]
+            loss = loss + gate
+        weights = [p for p in adapter.parameters() if p.requires_grad]
+        losses.append(loss.detach())
+        states.append(answers["forget"].states)
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights)]))
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
+    torch.testing.assert_close(*states, rtol=1e-4, atol=1e-5)
+    assert (gradients[0] - gradients[1]).norm() <= 1e-4 * gradients[0].norm()
+    assert not hasattr(model, "grun"), "the engine leaves no hooks behind"
