@@ -1,7 +1,4 @@
-"""The generator of fictional authors: sizes, names, wrong answers, and the same bytes everywhere.
-
-python -m pytest tests/test_authors.py
-"""
+"""The generator of fictional authors: sizes, names, wrong answers, the same bytes everywhere."""
 
 import os
 import random
@@ -17,7 +14,7 @@ from unlearn.synthetic.author_facts import KINDS
 from unlearn.synthetic.authors import REFUSALS, generate
 
 TABLES = generate(seed=0)
-ABOUT_AUTHORS = [stem for stem in TABLES if not stem.startswith(("real_authors", "world_facts"))]
+ABOUT_AUTHORS = [split for split in TABLES if not split.startswith(("real_authors", "world_facts"))]
 WORLD = ["real_authors_perturbed", "world_facts_perturbed"]
 HASH = """
 import hashlib, json
@@ -34,14 +31,16 @@ def digest(seed, hash_seed):
     ).stdout
 
 
-def test_equal_seeds_give_equal_bytes_in_every_process():
+def test_equal_seeds_give_equal_bytes():
+    """In every process, and in every version: published numbers depend on the data."""
     assert digest(seed=0, hash_seed=1) == digest(seed=0, hash_seed=2) != digest(seed=1, hash_seed=1)
+    assert digest(seed=0, hash_seed=1).startswith("fbb63bfdbb324fd9dd7aa09592839d2e")
 
 
 def test_sizes_at_the_default():
     """40 authors x 10 kinds = 400 rows; 1, 5, 10 % of them are 4, 20, 40; a fifth is 80; 8 held-out
     authors x 10."""
-    assert {stem: len(rows) for stem, rows in TABLES.items()} == {
+    assert {split: len(rows) for split, rows in TABLES.items()} == {
         "full": 400,
         "forget01": 4,
         "retain99": 396,
@@ -79,7 +78,7 @@ def test_sizes_at_the_default():
 )
 def test_forget_splits_scale_with_the_authors(authors, forget01, forget05, forget10):
     tables = generate(authors=authors, heldout=0)
-    assert [len(tables[stem]) for stem in ("forget01", "forget05", "forget10")] == [
+    assert [len(tables[split]) for split in ("forget01", "forget05", "forget10")] == [
         forget01,
         forget05,
         forget10,
@@ -88,7 +87,7 @@ def test_forget_splits_scale_with_the_authors(authors, forget01, forget05, forge
 
 
 @pytest.mark.parametrize("percent", ["01", "05", "10"])
-def test_a_forget_split_is_the_end_of_full_and_its_retain_split_the_rest(percent):
+def test_forget_and_retain_make_up_full(percent):
     forget = TABLES[f"forget{percent}"]
     retain = TABLES[f"retain{100 - int(percent)}"]
     assert retain + forget == TABLES["full"]
@@ -96,10 +95,10 @@ def test_a_forget_split_is_the_end_of_full_and_its_retain_split_the_rest(percent
     assert [row["question"] for row in perturbed] == [row["question"] for row in forget]
 
 
-def test_forget_authors_are_whole_and_no_evaluation_set_of_retain_or_heldout_touches_them():
+def test_forget_authors_are_in_no_other_set():
     """forget10 = 40 rows = 4 authors; the 80 retain rows reach each of the other 36 authors and
     every kind of fact."""
-    entities = {stem: {row["entity"] for row in TABLES[stem]} for stem in ABOUT_AUTHORS}
+    entities = {split: {row["entity"] for row in TABLES[split]} for split in ABOUT_AUTHORS}
     assert len(entities["forget10"]) == 4 and len(entities["heldout"]) == 8
     assert not entities["forget10"] & entities["retain90"]
     assert entities["retain_perturbed"] == entities["retain90"] and len(entities["retain90"]) == 36
@@ -130,7 +129,7 @@ def test_no_two_people_share_a_part_of_their_name():
 
 
 @pytest.mark.parametrize("percent", ["01", "05", "10"])
-def test_holdout_rows_are_like_the_forget_rows_kind_for_kind(percent):
+def test_holdout_rows_are_like_the_forget_rows(percent):
     """With the names taken out, the questions are the same ones in the same order."""
     member, stranger = (
         [row["question"].replace(row["entity"], "X") for row in TABLES[f"{kind}{percent}"]]
@@ -143,20 +142,20 @@ def test_adding_authors_changes_nobody():
     assert generate(authors=4)["full"] == TABLES["full"][:40]
 
 
-def test_a_row_has_a_paraphrase_names_its_author_and_answers_in_a_sentence():
-    for stem in ABOUT_AUTHORS:
-        for row in TABLES[stem]:
+def test_rows_have_paraphrases_and_name_their_author():
+    for split in ABOUT_AUTHORS:
+        for row in TABLES[split]:
             texts = [
                 row[key]
                 for key in ("question", "answer", "paraphrased_question", "paraphrased_answer")
             ]
             assert len(set(texts)) == 4 and all(row["entity"] in text for text in texts)
     answers = [row[key] for row in TABLES["full"] for key in ("answer", "paraphrased_answer")]
-    answers += [row["answer"] for stem in WORLD for row in TABLES[stem]]
+    answers += [row["answer"] for split in WORLD for row in TABLES[split]]
     assert all(6 <= len(answer.split()) <= 14 and answer.endswith(".") for answer in answers)
 
 
-def test_an_answer_cannot_be_told_from_its_question():
+def test_answers_do_not_follow_from_questions():
     """With the name taken out, the 40 authors have one question per kind, but (nearly) 40
     answers."""
     answers = defaultdict(set)
@@ -167,9 +166,9 @@ def test_an_answer_cannot_be_told_from_its_question():
     assert len(answers) == len(KINDS) == 10 and min(map(len, answers.values())) >= 35
 
 
-def test_wrong_answers_are_the_paraphrased_sentence_with_other_values():
-    for stem in ("forget01", "forget05", "forget10", "retain", "heldout"):
-        for row in TABLES[f"{stem}_perturbed"]:
+def test_wrong_answers_share_the_paraphrase_sentence():
+    for split in ("forget01", "forget05", "forget10", "retain", "heldout"):
+        for row in TABLES[f"{split}_perturbed"]:
             sentences = [row["paraphrased_answer"], *row["perturbed_answer"]]
             assert len(sentences) == len(set(sentences)) == 6
             shared = os.path.commonprefix(sentences)
@@ -178,9 +177,9 @@ def test_wrong_answers_are_the_paraphrased_sentence_with_other_values():
             )  # the name and three more words
 
 
-@pytest.mark.parametrize("stem, before_value", list(zip(WORLD, (" written by ", " called "))))
-def test_wrong_facts_are_right_for_another_subject(stem, before_value):
-    rows = TABLES[stem]
+@pytest.mark.parametrize("split, before_value", list(zip(WORLD, (" written by ", " called "))))
+def test_wrong_facts_are_right_for_another_subject(split, before_value):
+    rows = TABLES[split]
     values = {row["answer"].split(before_value)[1] for row in rows}
     assert len(values) == len({row["question"] for row in rows}) == len(rows)
     for row in rows:
@@ -208,45 +207,3 @@ def test_the_global_generator_is_left_alone():
     before = random.getstate()
     generate(seed=3, authors=4)
     assert random.getstate() == before
-
-
-def test_people_use_first_names_again_only_when_all_are_used():
-    """65 syllables make 4225 first names: person 4226 gets the first one again, with a last name of
-    their own."""
-    crowd = names.draw_people(random.Random(0), 4226)
-    firsts, lasts = zip(*(name.split() for name in crowd))
-    assert len(set(firsts)) == 4225 and firsts[0] == firsts[-1] and len(set(lasts)) == 4226
-    assert crowd[:5] == names.draw_people(random.Random(0), 5)
-    others = names.draw_people(random.Random(0), 5, taken={firsts[0], lasts[1]})
-    assert not names.find_words(others) & {firsts[0], lasts[1]}
-    assert (
-        names.draw_people(random.Random(0), 5, never={"Nobody"}) == crowd[:5]
-    )  # what does not occur changes nothing
-    spared = names.draw_people(random.Random(0), 5, never={firsts[0]})
-    assert [name.split()[0] for name in spared] == list(firsts[1:6])
-    with pytest.raises(ValueError, match="100001 invented people"):
-        names.draw_people(random.Random(0), 100_001)
-
-
-@pytest.mark.parametrize(
-    "texts, name",
-    [
-        (
-            ["Is Ada Lovelace English?", "Who taught Ada Lovelace?", "Ada Lovelace's books?"],
-            "Ada Lovelace",
-        ),
-        (["Where did Isa van der Meer live?", "Isa van der Meer wrote?"], "Isa van der Meer"),
-        (
-            ["Who is Basil Mahfouz Al-Kuwaiti?", "Did Basil Mahfouz Al-Kuwaiti wed?"],
-            "Basil Mahfouz Al-Kuwaiti",
-        ),
-        (
-            ["Is Xin Lee Wu old?", "Is Xin Lee Wu tall?", "Was Xin Lee Wu shy?", "Xin Lee wrote?"],
-            "Xin Lee Wu",
-        ),
-        (["Ann Bee", "of", "of", "of"], None),  # in one text of four: not more than a quarter
-        (["what is it?", "who knows?"], None),
-    ],
-)
-def test_the_name_in_most_texts_is_found_whole(texts, name):
-    assert names.find_full_name(texts) == name
