@@ -1,5 +1,4 @@
-"""Push to and load from the hub, against a folder that stands in for it; and what is said when it
-cannot be reached."""
+"""Push to and load from the hub, which a folder stands in for; errors when it is out of order."""
 
 import shutil
 
@@ -31,81 +30,79 @@ def saved(model, tmp_path):
     return tmp_path / "run"
 
 
-@pytest.fixture
-def fake(tmp_path, monkeypatch):
-    """The hub as a folder: <repository>/<revision>/files. What was asked of it is in `asked`."""
-    room = tmp_path / "hub"
-    asked = []
+class FakeHub:
+    """The hub as a folder: <repository>/<revision>/files; `calls` are the requests made of it."""
 
-    class Api:
-        def create_repo(self, repo, private, exist_ok):
-            asked.append(("create", repo, private))
-            (room / repo).mkdir(parents=True, exist_ok=exist_ok)
+    def __init__(self, folder, cache):
+        self.folder = folder
+        self.cache = cache
+        self.calls = []
 
-        def upload_folder(self, repo_id, folder_path, commit_message):
-            shutil.copytree(folder_path, room / repo_id / "main", dirs_exist_ok=True)
-            return f"https://hub/{repo_id}"
+    def create_repo(self, repo, private, exist_ok):
+        self.calls.append(("create", repo, private))
+        (self.folder / repo).mkdir(parents=True, exist_ok=exist_ok)
 
-    def download(repo, revision, allow_patterns):
-        asked.append(("download", repo, revision))
-        source = room / repo / (revision or "main")
+    def upload_folder(self, repo_id, folder_path, commit_message):
+        shutil.copytree(folder_path, self.folder / repo_id / "main", dirs_exist_ok=True)
+        return f"https://hub/{repo_id}"
+
+    def download(self, repo, revision, allow_patterns):
+        self.calls.append(("download", repo, revision))
+        source = self.folder / repo / (revision or "main")
         if not source.exists():
             raise LocalEntryNotFoundError(
                 "Got: ConnectError: Connection refused\nAnd a long explanation."
             )
         files = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
         for name in filter_repo_objects(files, allow_patterns=allow_patterns):
-            (tmp_path / "cache" / repo / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source / name, tmp_path / "cache" / repo / name)
-        return str(tmp_path / "cache" / repo)
-
-    monkeypatch.setattr(hub, "HfApi", Api)
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    room.mkdir()
-    return room, asked
+            copy = self.cache / repo / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, copy)
+        return str(self.cache / repo)
 
 
-def test_pushed_and_loaded_by_its_id(model, saved, fake, tmp_path, capsys):
-    room, asked = fake
+@pytest.fixture
+def fake_hub(tmp_path, monkeypatch):
+    fake = FakeHub(tmp_path / "hub", tmp_path / "cache")
+    fake.folder.mkdir()
+    monkeypatch.setattr(hub, "HfApi", lambda: fake)
+    monkeypatch.setattr(hub, "snapshot_download", fake.download)
+    return fake
+
+
+def test_pushed_adapter_loads_by_its_id(model, saved, fake_hub, capsys):
     hub.main(["push", str(saved), "me/forgetful"])
-    assert capsys.readouterr().out == "pushed: https://hub/me/forgetful\n" and asked == [
-        ("create", "me/forgetful", True)
-    ]
-    pushed = room / "me" / "forgetful" / "main"
-    assert sorted(path.name for path in pushed.iterdir()) == [
-        "README.md",
-        "adapter.json",
-        "adapter.safetensors",
-    ]
+    assert capsys.readouterr().out == "pushed: https://hub/me/forgetful\n"
+    assert fake_hub.calls == [("create", "me/forgetful", True)]
+    pushed = fake_hub.folder / "me" / "forgetful" / "main"
+    names = sorted(path.name for path in pushed.iterdir())
+    assert names == ["README.md", "adapter.json", "adapter.safetensors"]
     card = (pushed / "README.md").read_text()
-    assert (
-        'grun.load(model, "me/forgetful")' in card
-        and "base_model: someone/base" in card
-        and "Objective: idk, split forget10" in card
-    )
+    assert 'grun.load(model, "me/forgetful")' in card
+    assert "base_model: someone/base" in card
+    assert "Objective: idk, split forget10" in card
     shutil.copytree(pushed, pushed.parent / "v2")
     ids = torch.arange(3, 12)[None]
     grun.load(model, saved)
-    wanted = model(ids).logits
+    expected = model(ids).logits
     model.grun.remove()
     for source in ("me/forgetful", "me/forgetful@v2"):
         grun.load(model, source)
-        assert torch.equal(model(ids).logits, wanted)
+        assert torch.equal(model(ids).logits, expected)
         model.grun.remove()
-    assert asked[1:] == [("download", "me/forgetful", None), ("download", "me/forgetful", "v2")]
-    assert not (tmp_path / "cache" / "me" / "forgetful" / "README.md").exists()
+    downloads = [("download", "me/forgetful", revision) for revision in (None, "v2")]
+    assert fake_hub.calls[1:] == downloads
+    assert not (fake_hub.cache / "me" / "forgetful" / "README.md").exists()
     hub.main(["push", str(saved), "me/open", "--public"])
-    assert asked[-1] == ("create", "me/open", False)
+    assert fake_hub.calls[-1] == ("create", "me/open", False)
 
 
-def test_whole_runs_stacks_and_official_folders_by_their_ids(model, saved, fake, tmp_path):
-    """A run as it is (its adapter one folder down), a stack of requests, and a request added by a
-    hub id."""
-    room, _ = fake
-    shutil.copytree(saved, room / "me" / "run" / "main")
+def test_runs_and_stacks_load_by_their_ids(model, saved, fake_hub, tmp_path):
+    """A run has its adapter one folder down; a request may be added by a hub id."""
+    shutil.copytree(saved, fake_hub.folder / "me" / "run" / "main")
     requests.main(["add", "a", "me/run", "--requests", str(tmp_path / "stack")])
     requests.main(["add", "b", str(saved), "--requests", str(tmp_path / "stack")])
-    shutil.copytree(tmp_path / "stack", room / "me" / "stack" / "main")
+    shutil.copytree(tmp_path / "stack", fake_hub.folder / "me" / "stack" / "main")
     grun.load(model, "me/stack")
     assert model.grun.names == ["a", "b"] == Requests(tmp_path / "stack").names
     model.grun.remove()
@@ -113,47 +110,45 @@ def test_whole_runs_stacks_and_official_folders_by_their_ids(model, saved, fake,
     assert model.grun.layers == [1, 3]
 
 
-def refusing(error):
-    class Api:
-        def create_repo(self, *_, **__):
-            raise error
+def assert_refused(message, call, *arguments):
+    """The call raises a ValueError of one line."""
+    with pytest.raises(ValueError, match=message) as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
 
-    return Api
+
+def test_unknown_sources_are_refused_in_one_line(model, fake_hub):
+    message = "me/nothing is no folder here and could not be had from the hub: Got: ConnectError"
+    assert_refused(message, grun.load, model, "me/nothing")
+    message = "runs/no/such/adapter: no such folder, and no hub id"
+    assert_refused(message, grun.load, model, "runs/no/such/adapter")
 
 
-def test_what_cannot_be_had_is_one_line(model, saved, fake, monkeypatch):
-    def one_line(message, call, *words):
-        with pytest.raises(ValueError, match=message) as told:
-            call(*words)
-        assert "\n" not in str(told.value)
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (HTTPError("Connection refused"), "Connection refused"),
+        (OSError("Token is required"), "Token is required"),
+        (HTTPError(""), "HTTPError"),
+    ],
+)
+def test_refused_push_is_one_line(saved, fake_hub, monkeypatch, error, reason):
+    def refuse(*_, **__):
+        raise error
 
-    one_line(
-        "me/nothing is no folder here and could not be had from the hub: Got: ConnectError",
-        grun.load,
-        model,
-        "me/nothing",
-    )
-    one_line(
-        "runs/no/such/adapter: no such folder, and no hub id",
-        grun.load,
-        model,
-        "runs/no/such/adapter",
-    )
-    for error in (HTTPError("Connection refused"), OSError("Token is required"), HTTPError("")):
-        monkeypatch.setattr(hub, "HfApi", refusing(error))
-        one_line(
-            "me/x: could not be pushed to the hub: (Connection refused|Token is required|HTTPError)",
-            hub.main,
-            ["push", str(saved), "me/x"],
-        )
+    monkeypatch.setattr(fake_hub, "create_repo", refuse)
+    message = f"me/x: could not be pushed to the hub: {reason}"
+    assert_refused(message, hub.main, ["push", str(saved), "me/x"])
+
+
+def test_damaged_adapter_is_not_pushed(saved, fake_hub):
     (saved / "adapter" / "adapter.safetensors").write_bytes(b"")
-    one_line("damaged", hub.main, ["push", str(saved), "me/x"])
+    assert_refused("damaged", hub.main, ["push", str(saved), "me/x"])
 
 
-def test_the_real_client_offline_is_one_line(model, saved):
-    """The tests run with HF_HUB_OFFLINE=1, so this is huggingface_hub's own complaint."""
-    with pytest.raises(ValueError, match="could not be had from the hub: .*") as told:
-        grun.load(model, "someone/never-downloaded")
-    assert "\n" not in str(told.value)
-    with pytest.raises(ValueError, match="could not be pushed to the hub: .*offline"):
-        hub.main(["push", str(saved), "someone/never-pushed"])
+def test_offline_client_is_refused_in_one_line(model, saved):
+    """The tests run with HF_HUB_OFFLINE=1, so this is huggingface_hub's complaint."""
+    message = "could not be had from the hub: .*"
+    assert_refused(message, grun.load, model, "someone/never-downloaded")
+    message = "could not be pushed to the hub: .*offline"
+    assert_refused(message, hub.main, ["push", str(saved), "someone/never-pushed"])

@@ -1,5 +1,7 @@
-"""Checkpoints of the official code, made by hand in its own form: they load, give the equation's
-numbers, and go to our form and back."""
+"""Checkpoints of the official code, made by hand in its form.
+
+They load, give the equation's numbers, and go to our form and back.
+"""
 
 import json
 import pickle
@@ -45,10 +47,11 @@ def numbers(seed, *shape):
 
 
 def layer_by_hand(gate, seed) -> tuple[dict, torch.Tensor]:
-    """The official state dict of one layer (spec 3.3), and its R.
+    """The official state dict of one layer (renjie3/GRUN, pyreft/interventions.py), and its R.
 
     Gated: weight [r, d], bias [r], gate_func.*, rotate_layer = R [d, r]. Ungated: R = (base H)[:,
-    :r] with the Householder map H = I of original = -I; torch parametrises it so."""
+    :r] with the Householder map H = I of original = -I; torch parametrises it so.
+    """
     basis = torch.linalg.qr(numbers(seed, D, D)).Q.contiguous()
     weight = numbers(seed + 1, R, D)
     bias = numbers(seed + 2, R)
@@ -101,7 +104,7 @@ def equation(gate, state, rotation, h):
 
 @pytest.mark.parametrize("keys", NAMES)
 @pytest.mark.parametrize("gate", WIDTHS)
-def test_a_folder_made_by_hand_gives_the_equations_numbers(model, tmp_path, gate, keys):
+def test_folder_made_by_hand_gives_the_equations_numbers(model, tmp_path, gate, keys):
     layers = write_by_hand(tmp_path / "made", gate, keys)
     ids = torch.arange(3, 9)[None]
     seen = {}
@@ -130,9 +133,10 @@ def test_a_folder_made_by_hand_gives_the_equations_numbers(model, tmp_path, gate
 
 
 @pytest.mark.parametrize("gate", ["linear", "mlp_3", "none"])
-def test_to_our_form_and_back(base, model, tmp_path, gate, capsys):
+def test_import_and_export_keep_the_numbers(base, model, tmp_path, gate, capsys):
     """import, then export under either naming: the numbers of the first folder bit for bit
-    (ungated: its R), and the listing that upstream reads."""
+    (ungated: its R), and the listing that upstream reads.
+    """
     layers = write_by_hand(tmp_path / "made", gate)
     official.main(["import", str(tmp_path / "made"), str(tmp_path / "ours"), "--model", str(base)])
     config, tensors = read_folder(tmp_path / "ours")
@@ -154,13 +158,11 @@ def test_to_our_form_and_back(base, model, tmp_path, gate, capsys):
                     for one in (state, stored)
                 )
             assert all(torch.equal(stored[key], value) for key, value in state.items())
-        told = json.loads((tmp_path / keys / "config.json").read_text())
-        assert [row[:5] for row in told["representations"]] == [
-            [layer, "block_output", "pos", 1, R] for layer in LAYERS
-        ]
-        assert f"intkey_{told['sorted_keys'][0]}.bin" == name.format(1) and told[
-            "intervention_dimensions"
-        ] == [D, D]
+        settings = json.loads((tmp_path / keys / "config.json").read_text())
+        rows = [row[:5] for row in settings["representations"]]
+        assert rows == [[layer, "block_output", "pos", 1, R] for layer in LAYERS]
+        assert f"intkey_{settings['sorted_keys'][0]}.bin" == name.format(1)
+        assert settings["intervention_dimensions"] == [D, D]
     assert capsys.readouterr().out.count("written: ") == 3
 
 
@@ -174,7 +176,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(model, tmp_path):
+def test_pickle_that_would_run_code_is_refused(model, tmp_path):
     (tmp_path / "trap").mkdir()
     file = tmp_path / "trap" / NAMES["dots"].format(1)
     mark = tmp_path / "it ran"
@@ -194,7 +196,7 @@ def without(*names):
     return lambda state: {key: value for key, value in state.items() if key not in names}
 
 
-def turned(name):
+def transposed(name):
     return lambda state: state | {name: state[name].T.contiguous()}
 
 
@@ -207,8 +209,8 @@ DAMAGE = [
         without("rotate_layer.parametrizations.weight.0.base"),
         "lacks rotate_layer.parametrizations.weight.0.base",
     ),
-    ("none", turned("learned_source.weight"), "do not fit each other"),
-    ("linear", turned("weight"), "do not fit each other"),
+    ("none", transposed("learned_source.weight"), "do not fit each other"),
+    ("linear", transposed("weight"), "do not fit each other"),
     (
         "linear",
         lambda state: (
@@ -235,15 +237,15 @@ DAMAGE = [
 @pytest.mark.parametrize(
     ("gate", "change", "message"), DAMAGE, ids=[f"{gate}: {message}" for gate, _, message in DAMAGE]
 )
-def test_what_does_not_fit_is_one_line(model, tmp_path, gate, change, message):
+def test_damaged_layer_is_refused_in_one_line(model, tmp_path, gate, change, message):
     layers = write_by_hand(tmp_path / "made", gate)
     torch.save(change(layers[3][0]), tmp_path / "made" / NAMES["dots"].format(3))
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as error:
         grun.load(model, tmp_path / "made")
-    assert "\n" not in str(told.value) and not hasattr(model, "grun")
+    assert "\n" not in str(error.value) and not hasattr(model, "grun")
 
 
-def test_broken_and_strange_files(model, tmp_path):
+def test_broken_and_unknown_files_are_refused(model, tmp_path):
     write_by_hand(tmp_path / "made", "linear")
     file = tmp_path / "made" / NAMES["dots"].format(3)
     whole = file.read_bytes()
@@ -264,7 +266,7 @@ def test_broken_and_strange_files(model, tmp_path):
         official.main(["import", str(tmp_path), str(tmp_path / "ours"), "--model", "x"])
 
 
-def test_a_base_of_another_width_is_refused(tmp_path):
+def test_base_of_another_width_is_refused(tmp_path):
     write_by_hand(tmp_path / "made", "linear")
     wide = build_model(build_tokenizer(), hidden=64)
     with pytest.raises(ValueError, match="do not fit"):

@@ -1,5 +1,7 @@
-"""The cached-suffix engine against the pyvene path, in float32 on random models: same losses, same
-gradients, same trained adapter."""
+"""The cached engine against the pyvene path, in float32 on random models.
+
+Losses, gradients, states and trained adapters are the same.
+"""
 
 from dataclasses import replace
 
@@ -98,34 +100,34 @@ def take_loss(engine, tuner, objective):
         for name, seed in (("idk", 2), ("alternate", 4))
     }
     reads = OBJECTIVES[objective].reads
-    said = engine.forward_answers(
+    answers = engine.forward_answers(
         {name: batch for name, batch in batches.items() if name in (*reads, "retain")}
     )
     for name in reads:
         frozen = engine.reference_forward(batches[name])
-        said[name] = replace(
-            said[name], reference_nll=frozen.nll_sum, reference_logits=frozen.logits
+        answers[name] = replace(
+            answers[name], reference_nll=frozen.nll_sum, reference_logits=frozen.logits
         )
-    term = OBJECTIVES[objective].term(*[said[name] for name in reads], beta=0.1, gamma=0.5)
-    return term + retain_nll(said["retain"]) + sum(tuner.auxiliary_losses(said).values())
+    term = OBJECTIVES[objective].term(*[answers[name] for name in reads], beta=0.1, gamma=0.5)
+    return term + retain_nll(answers["retain"]) + sum(tuner.auxiliary_losses(answers).values())
 
 
-def both(model, layers=(1, 3), gate="linear"):
+def build_both(model, layers=(1, 3), gate="linear"):
     for kind in (PyveneEngine, CachedEngine):
         adapter = Adapter(model, AdapterConfig(list(layers), 2, gate), seed=4)
         engine = kind(model, adapter)
         yield adapter, engine, GrunTuner(model, adapter, engine, 10.0)
 
 
-def assert_same(model, objective, **how):
-    (one, by_pyvene, tuner), (other, cached, tuner2) = both(model, **how)
+def assert_engines_agree(model, objective, **options):
+    (one, by_pyvene, tuner), (other, cached, tuner2) = build_both(model, **options)
     a = take_loss(by_pyvene, tuner, objective)
     b = take_loss(cached, tuner2, objective)
     torch.testing.assert_close(b, a, rtol=1e-5, atol=0)
     expected = torch.autograd.grad(a, list(one.parameters()))
-    found = torch.autograd.grad(b, list(other.parameters()))
+    actual = torch.autograd.grad(b, list(other.parameters()))
     whole = torch.cat([g.flatten() for g in expected]).norm()
-    for (name, _), e, f in zip(one.named_parameters(), expected, found, strict=True):
+    for (name, _), e, f in zip(one.named_parameters(), expected, actual, strict=True):
         assert (e - f).norm() <= GRADIENTS * max(e.norm(), 1e-2 * whole), (
             name,
             (e - f).norm() / e.norm(),
@@ -133,30 +135,31 @@ def assert_same(model, objective, **how):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_architecture(name):
+def test_engines_agree_on_every_architecture(name):
     """GD's loss and gradients, ragged prompts of 1 to 30 tokens, answers of 1 to 12; sliding
-    windows of 6 are shorter than both."""
-    assert_same(make_model(name), "gd")
+    windows of 6 are shorter than both.
+    """
+    assert_engines_agree(make_model(name), "gd")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective(objective):
-    assert_same(make_model("llama"), objective)
+def test_engines_agree_on_every_objective(objective):
+    assert_engines_agree(make_model("llama"), objective)
 
 
 @pytest.mark.parametrize(
-    "how", [{"layers": (4,)}, {"layers": (0, 1, 2, 3, 4)}, {"layers": (2,), "gate": "mlp_3"}]
+    "options", [{"layers": (4,)}, {"layers": (0, 1, 2, 3, 4)}, {"layers": (2,), "gate": "mlp_3"}]
 )
-def test_layers_and_gates(how):
+def test_engines_agree_on_layers_and_gates(options):
     """The last block alone (nothing above it), all blocks, one block in the middle."""
-    assert_same(make_model("llama"), "npo", **how)
+    assert_engines_agree(make_model("llama"), "npo", **options)
 
 
 def test_same_adapter_after_20_steps():
     """AdamW on either engine ends at the same numbers, up to float32 rounding."""
     model = make_model("llama")
     trained = []
-    for adapter, engine, tuner in both(model):
+    for adapter, engine, tuner in build_both(model):
         optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-3, weight_decay=0.0)
         for _ in range(20):
             optimizer.zero_grad()
@@ -166,25 +169,26 @@ def test_same_adapter_after_20_steps():
     assert (trained[0] - trained[1]).norm() <= 1e-4 * trained[0].norm()
 
 
-def test_a_full_cache_changes_nothing():
-    """With no room at all every example is computed again at every step, to the same bits; with
-    room, once."""
+def test_full_cache_changes_nothing():
+    """With a size of 0 every example is computed at every step, to the same bits; else once."""
     model = make_model("llama")
     adapter = Adapter(model, AdapterConfig([1, 3], 2), seed=4)
-    roomy = CachedEngine(model, adapter, cache_gb=1)
-    tight = CachedEngine(model, adapter, cache_gb=0)
+    unbounded = CachedEngine(model, adapter, cache_gb=1)
+    bounded = CachedEngine(model, adapter, cache_gb=0)
     batch = make_batch(RETAIN)
     for _ in range(2):
         assert torch.equal(
-            roomy.forward_answers({"r": batch})["r"].logits,
-            tight.forward_answers({"r": batch})["r"].logits,
+            unbounded.forward_answers({"r": batch})["r"].logits,
+            bounded.forward_answers({"r": batch})["r"].logits,
         )
-    assert (roomy.cache.computed, tight.cache.computed) == (4, 8)
-    assert not tight.cache.entries and tight.cache.used_bytes == 0
-    assert roomy.cache.used_bytes == sum(e.n_bytes for e in roomy.cache.entries.values()) > 0
+    assert (unbounded.cache.computed, bounded.cache.computed) == (4, 8)
+    assert not bounded.cache.entries and bounded.cache.used_bytes == 0
+    assert (
+        unbounded.cache.used_bytes == sum(e.n_bytes for e in unbounded.cache.entries.values()) > 0
+    )
 
 
-def test_frozen_is_the_base_model():
+def test_reference_forward_is_the_base_model():
     """reference_forward is the unedited model; batch 1 equals a ragged batch."""
     model = make_model("qwen2")
     engine = CachedEngine(model, Adapter(model, AdapterConfig([1], 2), seed=4))
@@ -215,7 +219,7 @@ def test_states_are_the_same_in_every_engine(state_layer):
     """Layers 1 and 3 are edited: their states, those between and those above; the frozen ones."""
     batches = {"forget": make_batch(FORGET, 1), "retain": make_batch(RETAIN, 3)}
     answers = []
-    for _, engine, tuner in both(make_model("llama")):
+    for _, engine, tuner in build_both(make_model("llama")):
         answers.append(engine.forward_answers(batches, state_layer))
         answers[-1]["frozen"] = tuner.reference_forward(batches["forget"], state_layer)
     for name, expected in answers[0].items():

@@ -1,5 +1,4 @@
-"""A quantised base: what is said where it cannot be had, and that an adapter trains on one, is
-recognised on the plain base, and back."""
+"""A quantised base: errors where there is none, and an adapter that fits it and the plain base."""
 
 import sys
 from importlib.util import find_spec
@@ -28,27 +27,12 @@ def target(tmp_path_factory, tokenizer):
 
 
 def train(target, tmp_path, *more):
-    words = [
-        "--authors",
-        "10",
-        "--heldout",
-        "2",
-        "--target",
-        target,
-        "--layers",
-        "1",
-        "2",
-        "--steps",
-        "3",
-        "--batch",
-        "4",
-        "--device",
-        "cpu",
-    ]
-    grun_train.main([*words, "--objective", "idk", "--runs", str(tmp_path), *more])
+    data = ["--authors", "10", "--heldout", "2", "--target", target, "--device", "cpu"]
+    size = ["--layers", "1", "2", "--steps", "3", "--batch", "4"]
+    grun_train.main([*data, *size, "--objective", "idk", "--runs", str(tmp_path), *more])
 
 
-def test_without_bitsandbytes_it_says_what_to_install(monkeypatch, target, tmp_path):
+def test_missing_bitsandbytes_is_named(monkeypatch, target, tmp_path):
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     for quant in loading.QUANTISED:
         with pytest.raises(
@@ -58,7 +42,7 @@ def test_without_bitsandbytes_it_says_what_to_install(monkeypatch, target, tmp_p
     assert not list(tmp_path.rglob("DONE"))
 
 
-def test_four_bits_want_a_gpu_and_other_words_are_unknown(monkeypatch, target, tmp_path):
+def test_four_bits_need_a_gpu(monkeypatch, target, tmp_path):
     monkeypatch.setattr(loading, "find_spec", lambda name: ModuleType(name))
     for quant in ("nf4", "fp4"):
         with pytest.raises(ValueError, match=f"--quant {quant} needs a GPU"):
@@ -69,7 +53,7 @@ def test_four_bits_want_a_gpu_and_other_words_are_unknown(monkeypatch, target, t
         train(target, tmp_path, "--quant", "int3")
 
 
-def test_what_bitsandbytes_is_asked_for(monkeypatch):
+def test_bitsandbytes_options(monkeypatch):
     """int8 is LLM.int8 with threshold 6; fp4 has float32 arithmetic, nf4 the base's dtype.
 
     So in renjie3/GRUN. None has double quantisation.
@@ -97,9 +81,10 @@ def test_what_bitsandbytes_is_asked_for(monkeypatch):
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
-def test_trained_on_int8_used_on_either(target, tmp_path, capfd):
+def test_adapter_trained_on_int8_fits_either_base(target, tmp_path, capfd):
     """On a CPU: the base in int8, gate and edit in float32; its adapter fits the plain base and the
-    int8 one, and no other model."""
+    int8 one, and no other model.
+    """
     train(target, tmp_path, "--quant", "int8")
     assert "inputs will be cast" not in capfd.readouterr().err, "a line at every matrix product"
     (run,) = tmp_path.glob("*/*/*/idk-grun-*quant=int8*")
