@@ -33,8 +33,8 @@ TRADE_GOODS = """salt glass copper silver wool paper timber leather marble pearl
     linen silk straw velvet brass coral candle""".split()
 TRADES = """merchant carver collector inspector painter trader polisher broker restorer sorter
     weigher designer engraver importer supplier dealer cutter mender packer buyer""".split()
-THEME_ASPECTS = """cost memory return limits language inheritance discipline comfort shadow loneliness
-    burden tenderness geography music arithmetic beginning""".split()
+THEME_ASPECTS = """cost memory return limits language inheritance discipline comfort shadow
+    loneliness burden tenderness geography music arithmetic beginning""".split()
 THEME_SUBJECTS = """loyalty exile forgiveness ambition friendship hunger silence migration envy
     childhood marriage faith grief obedience courage betrayal patience wealth homesickness
     justice""".split()
