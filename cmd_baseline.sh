@@ -16,7 +16,8 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${TUNERS:=full lora}" "${SEEDS:=42}" "${SPLITS:=$(split_of "$BENCHMARK")}"
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${TUNERS:=full lora}" "${SEEDS:=42}"
+[[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
 : "${LRS:=}" "${CONTROLS=probe keyword}" "${REFERENCE:=0}"
 export BENCHMARK MODELS SPLITS
 data_of "$@"

@@ -14,7 +14,8 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SPLITS:=$(split_of "$BENCHMARK")}"
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}"
+[[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
 NPROC=1
 failed=0
 

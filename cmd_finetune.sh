@@ -10,12 +10,13 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SEEDS:=42}" "${REFERENCE:=0}" "${SPLITS:=$(split_of "$BENCHMARK")}"
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SEEDS:=42}" "${REFERENCE:=0}"
+[[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
 
 splits=full
 if [[ $REFERENCE == 1 ]]; then
     for split in $SPLITS; do
-        retain=$(retain_of "$split")
+        retain=$(ask_benchmark retain-split "$BENCHMARK" "$split")
         splits+=" $retain"
     done
 fi

@@ -14,7 +14,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
 [[ " $* " != *" --variant "* ]] || : "${LOSSES:=idk+ul}"
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${SEEDS:=42}" "${REFERENCE:=0}" "${SPLITS:=$(split_of "$BENCHMARK")}"
+: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${LOSSES:=gd npo idk}" "${SEEDS:=42}" "${REFERENCE:=0}"
+[[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
 export BENCHMARK MODELS SPLITS
 data_of "$@"
 
@@ -23,7 +24,10 @@ if [[ $REFERENCE == 1 ]]; then
 fi
 if [[ -n ${SEQUENTIAL:-} ]]; then
     run_requests grun.sequential "$@"
-    [[ $BENCHMARK != muse* ]] || { SPLITS=$SEQUENTIAL ./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}; exit; }
+    if [[ $(ask_benchmark evaluator "$BENCHMARK") == documents ]]; then
+        SPLITS=$SEQUENTIAL ./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}
+        exit
+    fi
     NPROC=1 run_py eval.sequential --benchmark "$BENCHMARK" ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"}
     exit
 fi

@@ -72,7 +72,13 @@ _find_python() {
     local name
     [[ -z ${PY:-} ]] || return 0
     for name in python python3; do
-        ! { [[ -n ${DRY_RUN:-} ]] || _has_packages $name; } || { PY=$name; return 0; }
+        if [[ -n ${DRY_RUN:-} ]]; then
+            command -v $name >/dev/null || [[ $name == python3 ]] || continue
+        else
+            _has_packages $name || continue
+        fi
+        PY=$name
+        return 0
     done
     mkdir -p .venv
     exec 9< .venv
@@ -98,15 +104,10 @@ run_py() {
     [[ -n ${DRY_RUN:-} ]] || "${command[@]}"
 }
 
-# retain_of forget10 -> retain90; MUSE's forget, forget_scal2 and forget_sust3 -> retain
-retain_of() {
-    [[ ! $1 =~ ^forget(_(scal|sust)[0-9])?$ ]] || { echo retain; return; }
-    [[ $1 =~ ^forget([0-9][0-9])$ ]] || { echo "error: '$1' names no retain split; SPLITS takes names like forget10" >&2; return 1; }
-    printf 'retain%02d\n' $(( 100 - 10#${BASH_REMATCH[1]} ))
-}
-
-# split_of authors -> forget10; split_of muse -> forget: what SPLITS is where it is not given
-split_of() { [[ $1 == muse* ]] && echo forget || echo forget10; }
+# ask_benchmark QUESTION BENCHMARK [SPLIT]: what unlearn/benchmarks says of it
+#   ask_benchmark default-split muse             forget
+#   ask_benchmark retain-split authors forget10  retain90
+ask_benchmark() { "$PY" -m unlearn.benchmarks "$@"; }
 
 # data_of FLAGS...: sets DATA to those of them that say which data a run is about; whatever else belongs to the cell needs them too
 data_of() {
