@@ -12,7 +12,7 @@ from eval.metrics.tofu import FORGET_FALLS
 from eval.report import sweeps
 from eval.report.aggregate import add_texts, average, sort_rows
 from eval.report.collect import KEY, ORDER, FinishedRun, Results, RunSet, collect, name_unevaluated
-from eval.report.question_columns import COLUMNS, EVERY_SET, GATES, THEMES
+from eval.report.question_columns import COLUMNS, EVERY_SET, GATES, LABELS, THEMES
 from eval.report.question_metrics import OPTION_KEYS, Options
 from eval.report.summary import evaluated_folders
 from eval.report.table import (
@@ -141,8 +141,13 @@ def name_truth_ratio(theme: str, options: Options) -> dict[str, str]:
 def format_theme(rows: pd.DataFrame, columns: list[Column], theme: str) -> pd.DataFrame:
     """The readable cells of one section and theme; models without a gate have no row of gates."""
     names = [name_row(row) for _, row in rows.iterrows()]
-    cells = format_rows(rows, columns, theme, THEMES[theme], names)
-    return cells[(cells != MISSING).any(axis=1)] if theme == GATES else cells
+    if theme != GATES:
+        return format_rows(rows, columns, theme, THEMES[theme], names)
+    gates = [column for column in columns if theme in column.shown]
+    order = dict.fromkeys([*LABELS.values(), *(column.shown[theme][1] for column in gates)])
+    gates.sort(key=lambda column: list(order).index(column.shown[theme][1]))
+    cells = format_rows(rows, gates, theme, THEMES[theme], names)
+    return cells[(cells != MISSING).any(axis=1)]
 
 
 def name_row(row: pd.Series) -> str:
