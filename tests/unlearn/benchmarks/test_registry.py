@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -73,3 +74,27 @@ def test_embedded_benchmark_opens_as_its_spec_says(name):
 def test_wmdp_refuses_splits():
     with pytest.raises(ValueError, match="corpora and no set 'forget10': name them with --forget"):
         open_benchmark("wmdp").examples("forget10")
+
+
+OPENER = """
+from unlearn.benchmarks.author_benchmark import AuthorBenchmark
+from unlearn.benchmarks.examples import Example
+
+def open_planets(spec, settings):
+    rows = [Example(i, f"Which colour is planet {i}?", "Red.") for i in range(settings.authors)]
+    splits = {"full": rows, "forget50": rows[1:], "retain50": rows[:1]}
+    return AuthorBenchmark(spec, list(splits), splits.get, settings.refusals, 0, None, [])
+"""
+
+
+def test_a_benchmark_is_a_spec_and_an_opener(tmp_path, monkeypatch):
+    """A module and a line of the registry are enough to unlearn on it."""
+    (tmp_path / "planets.py").write_text(OPENER)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = replace(BENCHMARKS["authors"], name="planets", opener="planets:open_planets")
+    monkeypatch.setitem(BENCHMARKS, "planets", spec)
+    benchmark = open_benchmark("planets", authors=2)
+    assert benchmark.retain_split("forget50") == "retain50"
+    assert [e.question for e in benchmark.unlearning_retain("forget50")] == [
+        "Which colour is planet 0?"
+    ]
