@@ -116,7 +116,8 @@ BENCHMARKS = {
             contents="questions",
             default_split="forget10",
             retain_split=find_complement_split,
-            data_flags=("authors", "heldout"),
+            # data_seed draws the unknown authors that a model from scratch refuses to answer about
+            data_flags=("authors", "heldout", "data_seed"),
             hub="locuslab/TOFU",
         ),
         _document_benchmark(
