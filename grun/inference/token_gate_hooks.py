@@ -150,8 +150,8 @@ class TokenGateHooks:
             elif at == "fired_on":
                 edited = prefill.answer_fired[:, None]
             else:
-                everywhere = torch.ones_like(prefill.answer_starts, dtype=torch.bool)
-                edited = everywhere[:, None] & (at != "last")
+                ends = prefill.prompt_ends
+                edited = torch.full((len(ends), 1), at != "last", device=ends.device)
             return edited.expand(-1, width)
         columns = torch.arange(width, device=prefill.prompt_ends.device)
         if at == "last":
