@@ -9,81 +9,55 @@ the forget questions, and the retain examples without the held-out authors.
 """
 
 import time
-from argparse import Namespace
-from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.guards.base import FilterInputs, registered_filters
-from unlearn.config.flags import flag, parse, run_command, show
-from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import cell_of
+from baselines.options import ControlConfig
+from unlearn.benchmarks.opening import open_benchmark
+from unlearn.config.experiment import Experiment, parse_experiment
+from unlearn.config.flags import run_command
 from unlearn.language_model.loading import load_model
-from unlearn.training.loss import TargetFlags, open_benchmark_of
-from unlearn.training.targets import load_prompt_encoder, resolve_target
-
-CONTROLS = tuple(registered_filters())
+from unlearn.training.setup import load_prompt_encoder, resolve_target
 
 
-@dataclass
-class ControlFlags(TargetFlags):
-    """What a control can be told."""
-
-    control: str = flag(
-        "probe",
-        "probe: a linear probe in front of refusals; keyword: names of the forget set's authors; words: each word of them that "
-        "is in no retain author's name",
-        role="key",
-    )
-    layer: int | None = flag(None, "probe: the decoder block it reads (default: the middle one)")
-    quantile: float = flag(
-        0.99,
-        "probe: share of retain questions that it must let pass, as estimated on questions it was not fitted on",
-    )
-
-    def __post_init__(self):
-        if self.control not in CONTROLS:
-            raise ValueError(
-                f"--control {self.control} is unknown; choose one of {', '.join(CONTROLS)}"
-            )
-        if not 0 < self.quantile < 1:
-            raise ValueError(f"--quantile {self.quantile}: must lie between 0 and 1")
-
-
-def read(argv: list[str] | None):
-    def cell(values: Namespace) -> dict:
-        return recipe("controls", benchmark=values.benchmark, model=values.model)
-
-    return parse(ControlFlags, argv, cell, __doc__)
-
-
-def train_control(args: ControlFlags, origins: dict, plain: ControlFlags) -> Path:
-    """Fit the control that `args` name, unless it is finished; returns its run directory."""
-    run, config = cell_of(args, origins, plain, "control", args.control)
-    benchmark = open_benchmark_of(args)
-    forget = benchmark.examples(args.split)
-    retain = benchmark.unlearning_retain(args.split, args.retain_split)
-    if run.skip(config, args.overwrite):
+def train_control(experiment: Experiment) -> Path:
+    """Fit the control of an experiment, unless it is finished; return its run directory."""
+    config: ControlConfig = experiment.config
+    name = config.control.control
+    split = config.target.split
+    run = experiment.run("control", name)
+    description = experiment.description("control", name)
+    benchmark = open_benchmark(**config.data.opening())
+    forget = benchmark.examples(split)
+    retain = benchmark.unlearning_retain(split, config.target.retain_split)
+    if run.skip(description, config.run.overwrite):
         return run.path
-    target = resolve_target(args)
+    target = resolve_target(config.run, config.data, config.target)
 
     def load_target():
-        model = load_model(target, args.device, args.dtype, args.attn)
-        return model, load_prompt_encoder(args, target)
+        model = load_model(target, config.run.device, config.run.dtype, config.run.attn)
+        return model, load_prompt_encoder(config.prompts, config.target.model, target)
 
     inputs = FilterInputs(
-        forget, retain, benchmark.refusals, load_target, args.layer, args.quantile, args.seed
+        forget,
+        retain,
+        benchmark.refusals,
+        load_target,
+        config.control.layer,
+        config.control.quantile,
+        config.run.seed,
     )
     start = time.perf_counter()
-    control, result = registered_filters()[args.control].fit(inputs)
-    run.begin(config | {"target": target}, args.overwrite)
-    show(args, origins)
+    control, result = registered_filters()[name].fit(inputs)
+    run.begin(description | {"target": target}, config.run.overwrite)
+    experiment.show(config.run.verbose)
     control.save(run.path)
     run.finish(result | {"train_seconds": round(time.perf_counter() - start, 2)})
     return run.path
 
 
 def main(argv: list[str] | None) -> None:
-    train_control(*read(argv))
+    train_control(parse_experiment(ControlConfig, argv, __doc__))
 
 
 if __name__ == "__main__":

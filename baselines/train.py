@@ -1,184 +1,160 @@
 """Unlearn by fine-tuning all weights, or a LoRA, with one objective.
 
-    python -m baselines.train --benchmark authors --model tiny --objective npo --tuner full --split
-    forget10 python -m baselines.train --benchmark tofu --data_dir TOFU --model llama3.1-8b
-    --objective gd --tuner lora --gradient_checkpointing
+    python -m baselines.train --benchmark authors --model tiny --objective npo --tuner full
+    python -m baselines.train --benchmark tofu --data_dir TOFU --model llama3.1-8b
+        --objective gd --tuner lora --gradient_checkpointing
 
 The target model is made first if it is missing. Several devices: NPROC=2 bash cmd_baseline.sh;
-sharded: baselines/accelerate/*.yaml."""
+sharded: baselines/accelerate/*.yaml.
+"""
 
-from argparse import Namespace
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from baselines.options import BaselineConfig
 from baselines.tuners import FullTuner, LoraTuner
-from unlearn.config.flags import flag, parse, run_command, show
-from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import cell_of, replace_directory
+from unlearn.benchmarks.opening import open_benchmark
+from unlearn.config.experiment import Experiment, parse_experiment
+from unlearn.config.files import replace_directory
+from unlearn.config.flags import run_command
 from unlearn.language_model.devices import choose_mixed_precision
 from unlearn.language_model.loading import load_model, save_model
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
+from unlearn.training.evaluation import evaluate_during_training
 from unlearn.training.loop import train
-from unlearn.training.loss import (
-    UnlearnFlags,
-    UnlearningLoss,
+from unlearn.training.loss import UnlearningLoss
+from unlearn.training.objectives import OBJECTIVES, RETAIN_TERMS
+from unlearn.training.options import reads_corpora
+from unlearn.training.protocols import Tuner
+from unlearn.training.setup import (
     build_sampler,
+    build_text_sampler,
     build_train_config,
-    open_benchmark_of,
+    find_steered_layer,
+    item_encoder,
+    load_prompt_encoder,
+    resolve_target,
 )
-from unlearn.training.objectives import OBJECTIVES, OFFICIAL_NAMES
-from unlearn.training.targets import load_prompt_encoder, resolve_target
-
-TUNERS = ("full", "lora")
 
 
-@dataclass
-class BaselineFlags(UnlearnFlags):
-    """What a baseline can be told."""
-
-    tuner: str = flag(
-        "full", "full: all weights; lora: low-rank updates of the linear layers", role="key"
-    )
-    freeze_lm_head: bool = flag(
-        True,
-        "full: leave the output head as it is (GRUN's baselines; TOFU, NPO: no); a tied head always moves",
-    )
-    gradient_checkpointing: bool = flag(
-        False, "recompute activations: less memory, same result", role="volatile"
-    )
-    lora_rank: int = flag(4, "lora: rank")
-    lora_alpha: float = flag(32.0, "lora: scale, alpha / rank")
-    lora_dropout: float = flag(0.05, "lora: dropout")
-    lora_targets: list[str] = flag(
-        [], "lora: names of the linear layers (default: all but the output head)"
-    )
-
-    def __post_init__(self):
-        if self.tuner not in TUNERS:
-            told = "; GRUN is python -m grun.train" if self.tuner in ("grun", "reft") else ""
-            raise ValueError(
-                f"--tuner {self.tuner} is unknown; choose one of {', '.join(TUNERS)}{told}"
-            )
-        if OFFICIAL_NAMES.get(self.objective, ("", False))[1]:
-            plain = OFFICIAL_NAMES[self.objective][0]
-            raise ValueError(
-                f"--objective {self.objective} trains a gate, which --tuner {self.tuner} has not; take --objective {plain}, or grun.train"
-            )
-        super().__post_init__()
-        if self.tuner == "lora" and not (self.lora_rank > 0 and 0 <= self.lora_dropout < 1):
-            raise ValueError(
-                f"--lora_rank {self.lora_rank}, --lora_dropout {self.lora_dropout}: the rank is 1 or more, the dropout from 0 to below 1"
-            )
-
-
-def read(argv: list[str] | None):
-    def cell(values: Namespace) -> dict:
-        objective = OFFICIAL_NAMES.get(values.objective, (values.objective,))[0]
-        return recipe(
-            "baselines",
-            benchmark=values.benchmark,
-            model=values.model,
-            objective=objective,
-            tuner=values.tuner,
-        )
-
-    return parse(BaselineFlags, argv, cell, __doc__)
-
-
-def tuner_of(args: BaselineFlags, target: str):
-    """The model that trains, its reference with it. A second copy of the model is loaded only where
-    logits of the frozen one are read."""
-    if args.tuner == "lora":
-        model = load_model(target, args.device, args.dtype, args.attn)
+def build_tuner(config: BaselineConfig, target: str) -> Tuner:
+    """The model that trains. A second, frozen copy is loaded only where its logits or states are
+    read at every step."""
+    run = config.run
+    options = config.tuning
+    if options.tuner == "lora":
         return LoraTuner(
-            model,
-            args.lora_rank,
-            args.lora_alpha,
-            args.lora_dropout,
-            args.lora_targets,
-            args.gradient_checkpointing,
-            args.seed,
+            load_model(target, run.device, run.dtype, run.attn),
+            options.lora_rank,
+            options.lora_alpha,
+            options.lora_dropout,
+            options.lora_targets,
+            options.gradient_checkpointing,
+            run.seed,
         )
-    model = load_model(
-        target, args.device, "float32" if args.dtype == "auto" else args.dtype, args.attn
-    )
-    copy = None
-    if args.retain_loss == "kl" or OBJECTIVES[args.objective].reference == "logits":
-        copy = load_model(target, args.device, args.dtype, args.attn)
-        say_aloud(
-            f"a second, frozen copy of the model stays in memory: --objective {args.objective} reads its logits at every step"
+    dtype = "float32" if run.dtype == "auto" else run.dtype
+    model = load_model(target, run.device, dtype, run.attn)
+    frozen = None
+    if reads_reference(config):
+        frozen = load_model(target, run.device, run.dtype, run.attn)
+        show_line(
+            "a second, frozen copy of the model stays in memory: --objective "
+            f"{config.objective.objective} reads it at every step"
         )
-    tuner = FullTuner(model, args.freeze_lm_head, args.gradient_checkpointing, copy)
-    if args.freeze_lm_head and not tuner.frozen_head:
-        say_aloud(
+    tuner = FullTuner(model, options.freeze_lm_head, options.gradient_checkpointing, frozen)
+    if options.freeze_lm_head and not tuner.frozen_head:
+        show_line(
             "the output head is tied to the input embeddings, so --freeze_lm_head leaves it free"
         )
     return tuner
 
 
-def say_aloud(words: str) -> None:
+def reads_reference(config: BaselineConfig) -> bool:
+    """Whether logits or states of the frozen model are read at every step."""
+    retain = RETAIN_TERMS.get(config.objective.retain_loss)
+    objective = OBJECTIVES[config.objective.objective]
+    return objective.reference == "logits" or bool(retain and retain.reference)
+
+
+def show_line(text: str) -> None:
+    """Print a line on the main process."""
     if is_main():
-        print(words, flush=True)
+        print(text, flush=True)
 
 
-def baseline(args: BaselineFlags, origins: dict, plain: BaselineFlags) -> Path:
-    """Train, or find trained, the model that `args` name; return its run directory."""
-    run, config = cell_of(args, origins, plain, args.objective, args.tuner)
-    pairs = build_sampler(args, open_benchmark_of(args))
-    if run.skip(config, args.overwrite):
+def train_baseline(experiment: Experiment) -> Path:
+    """Train the model of an experiment, or find it trained; return its run directory."""
+    config: BaselineConfig = experiment.config
+    run = experiment.run(config.objective.objective, config.tuning.tuner)
+    description = experiment.description(config.objective.objective, config.tuning.tuner)
+    benchmark = open_benchmark(**config.data.opening())
+    seed = config.run.seed
+    has_questions = not reads_corpora(config.data)
+    if has_questions:
+        sampler = build_sampler(benchmark, config.target, config.pairing, config.training, seed)
+    if run.skip(description, config.run.overwrite):
         return run.path
-    target = resolve_target(args)
-    prompt_encoder = load_prompt_encoder(args, target)
-    tuner = tuner_of(args, target)
-    run.begin(config | {"target": target}, args.overwrite)
-    show(args, origins)
-    pairs = with_alternates(args, pairs, tuner.model, prompt_encoder, target, run.path.parent)
-    plan = replace(
-        build_train_config(args, pairs), mixed_precision=choose_mixed_precision(tuner.device)
+    target = resolve_target(config.run, config.data, config.target)
+    prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
+    if not has_questions:
+        sampler = build_text_sampler(config, benchmark, prompt_encoder.tokenizer)
+    tuner = build_tuner(config, target)
+    run.begin(description | {"target": target}, config.run.overwrite)
+    experiment.show(config.run.verbose)
+    sampler = with_alternates(config, sampler, tuner.model, prompt_encoder, target, run.path.parent)
+    precision = choose_mixed_precision(tuner.device)
+    train_config = build_train_config(config.training, sampler, seed, precision)
+    steers = config.objective.steers
+    loss = UnlearningLoss(
+        config.objective,
+        tuner,
+        item_encoder(config, prompt_encoder),
+        prompt_encoder.tokenizer.pad_token_id,
+        steering=config.steering,
+        steered_layer=find_steered_layer(config.steering, tuner.model) if steers else None,
+        seed=seed,
+        dual_start=round(config.objective.dual_warmup * sampler.steps_per_epoch),
     )
-    losses = UnlearningLoss(
-        args, tuner, prompt_encoder, dual_start=round(args.dual_warmup * pairs.steps_per_epoch)
-    )
-    with torch.autocast(
-        tuner.device.type, torch.bfloat16, enabled=plan.mixed_precision == "bf16"
-    ):  # as the loop's own forwards
-        losses.precompute_reference_nll(
-            (pairs.items(step) for step in range(plan.steps)), run.path / "reference.json"
+    # Under the same autocast as the forward passes of the training loop.
+    with torch.autocast(tuner.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        loss.precompute_reference_nll(
+            (sampler.items(step) for step in range(train_config.steps)),
+            run.path / "reference.json",
+            config.training.micro_batch or config.training.batch,
         )
     result = train(
         tuner.model,
-        losses,
-        pairs.items,
-        plan,
+        loss,
+        sampler.items,
+        train_config,
         run,
-        saver(args, tuner, prompt_encoder),
-        losses.check(pairs),
+        build_saver(config, tuner, prompt_encoder.tokenizer),
+        evaluate_during_training(config.training, loss, sampler),
     )
     run.finish(result | {"trainable_params": tuner.trainable_params})
     return run.path
 
 
-def saver(args: BaselineFlags, tuner, prompt_encoder):
-    """save(directory): directory/model, a whole HF model with its tokenizer, or directory/lora,
-    peft's adapter folder."""
+def build_saver(config: BaselineConfig, tuner: Tuner, tokenizer):
+    """save(directory): writes directory/model, a whole HF model with its tokenizer, or
+    directory/lora, peft's adapter folder."""
 
     def save(directory: Path, state_dict: dict | None = None) -> None:
-        if args.tuner == "full":
-            save_model(directory, tuner.model, prompt_encoder.tokenizer, state_dict)
-        else:
-            replace_directory(
-                directory / "lora",
-                lambda folder: tuner.model.save_pretrained(folder, state_dict=state_dict),
-            )
+        if config.tuning.tuner == "full":
+            save_model(directory, tuner.model, tokenizer, state_dict)
+            return
+        replace_directory(
+            directory / "lora",
+            lambda folder: tuner.model.save_pretrained(folder, state_dict=state_dict),
+        )
 
     return save
 
 
 def main(argv: list[str] | None) -> None:
-    baseline(*read(argv))
+    train_baseline(parse_experiment(BaselineConfig, argv, __doc__))
 
 
 if __name__ == "__main__":

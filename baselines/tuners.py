@@ -13,7 +13,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad
+from unlearn.language_model.batches import AnswerLogits, Batch, pad
+from unlearn.language_model.hidden_states import forward_with_states
 
 
 @contextmanager
@@ -51,12 +52,12 @@ class Tuner:
     def trainable_params(self) -> int:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
-    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
+    def forward_answers(
+        self, batches: dict[str, Batch], state_layer: int | None = None
+    ) -> dict[str, AnswerLogits]:
         """One forward over all examples of all batches."""
-        together = forward_answers(
-            self.model,
-            pad([e for batch in batches.values() for e in batch.encoded], 0, self.device),
-        )
+        encoded = [e for batch in batches.values() for e in batch.encoded]
+        together = forward_with_states(self.model, pad(encoded, 0, self.device), state_layer)
         tokens = [len(batch.example_index) for batch in batches.values()]
         sizes = [len(batch) for batch in batches.values()]
         parts = zip(
@@ -65,11 +66,12 @@ class Tuner:
             together.labels.split(tokens),
             together.example_index.split(tokens),
             sizes,
+            [None] * len(tokens) if together.states is None else together.states.split(tokens),
             strict=True,
         )
         return {
-            name: AnswerLogits(logits, labels, rows - rows[0], size)
-            for name, logits, labels, rows, size in parts
+            name: AnswerLogits(logits, labels, rows - rows[0], size, states=states)
+            for name, logits, labels, rows, size, states in parts
         }
 
     def auxiliary_losses(self, said: dict[str, AnswerLogits]) -> dict[str, Tensor]:
@@ -101,15 +103,17 @@ class FullTuner(Tuner):
         head.requires_grad_(not self.frozen_head)
 
     @torch.no_grad()
-    def reference_forward(self, batch: Batch) -> AnswerLogits:
+    def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
         """The second copy's word; without one the model's own, which is right before the first step
         and never asked for later."""
         assert self.frozen is not None or not self.moved
-        return forward_answers(self.frozen or self.model, batch)
+        return forward_with_states(self.frozen or self.model, batch, state_layer)
 
-    def forward_answers(self, batches: dict[str, Batch]) -> dict[str, AnswerLogits]:
+    def forward_answers(
+        self, batches: dict[str, Batch], state_layer: int | None = None
+    ) -> dict[str, AnswerLogits]:
         self.moved = True
-        return super().forward_answers(batches)
+        return super().forward_answers(batches, state_layer)
 
 
 class LoraTuner(Tuner):
@@ -148,6 +152,6 @@ class LoraTuner(Tuner):
         super().__init__(adapted, gradient_checkpointing)
 
     @torch.no_grad()
-    def reference_forward(self, batch: Batch) -> AnswerLogits:
+    def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
         with self.model.disable_adapter():
-            return forward_answers(self.model, batch)
+            return forward_with_states(self.model, batch, state_layer)

@@ -26,7 +26,8 @@ from eval.scoring.model import EvalModel
 from eval.scoring.set_file import SetFile
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.muse import NAMES
-from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
+from unlearn.config.flags import flag, run_command
+from unlearn.config.old_flags import DataFlags, RunFlags, parse, place
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, read_json, write_json
 from unlearn.language_model.prompts import PromptEncoder

@@ -19,7 +19,8 @@ from eval.scoring.model import EvalModel, load_eval_model
 from eval.scoring.questions import QuestionScorer
 from eval.scoring.set_file import SetFile
 from unlearn.benchmarks.base import Benchmark
-from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
+from unlearn.config.flags import flag, run_command
+from unlearn.config.old_flags import DataFlags, RunFlags, parse, place
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, named_runs
 from unlearn.training.loss import open_benchmark_of

@@ -29,7 +29,8 @@ from eval.scoring.model import EvalModel, load_eval_model
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import open_benchmark
-from unlearn.config.flags import RunFlags, flag, parse, run_command
+from unlearn.config.flags import flag, run_command
+from unlearn.config.old_flags import RunFlags, parse
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import read_json, write_json
 from unlearn.language_model.batches import pad

@@ -32,7 +32,8 @@ from eval.scoring.multiple_choice import (
     write_rows,
     write_tasks,
 )
-from unlearn.config.flags import DataFlags, RunFlags, flag, parse, place, run_command
+from unlearn.config.flags import flag, run_command
+from unlearn.config.old_flags import DataFlags, RunFlags, parse, place
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, model_path, named_runs, read_json, write_json
 from unlearn.language_model.loading import load_model

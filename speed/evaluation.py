@@ -99,7 +99,8 @@ def time_paths(options: EvaluationOptions, eval_model: EvalModel, examples: list
     scorer = QuestionScorer(options.batch_size, options.max_new_tokens)
     parts = scorer.parts("retain")
     work = {
-        part: lambda part=part: parts[part].compute(eval_model, "retain", examples, []) for part in PARTS
+        part: lambda part=part: parts[part].compute(eval_model, "retain", examples, [])
+        for part in PARTS
     }
     work["likelihood, batch 1"] = lambda: score_one_by_one(eval_model, examples)
     work["generation, batch 1"] = lambda: generate_one_by_one(

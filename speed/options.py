@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from unlearn.config.flags import flag, parse
+from unlearn.config.flags import flag
+from unlearn.config.old_flags import parse
 from unlearn.language_model.devices import resolve_device
 
 FIRST_TOKEN = 3  # of the drawn texts; pad, BOS and EOS come before it

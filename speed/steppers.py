@@ -10,19 +10,21 @@ from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import PyveneEngine
 from grun.engines.tuner import GrunTuner
-from grun.train import GrunFlags, read
+from grun.options import GrunConfig
 from speed.options import ShapeOptions
+from unlearn.config.experiment import parse_experiment
 from unlearn.language_model.batches import Batch
 from unlearn.training.loss import UnlearningLoss
-from unlearn.training.sampler import UnlearningExample
+from unlearn.training.sampler import QuestionEncoder, UnlearningExample
 
 
-def parse_paper_flags(options: ShapeOptions, objective: str) -> GrunFlags:
+def parse_paper_flags(options: ShapeOptions, objective: str) -> GrunConfig:
     """The paper's values for one objective, with this measurement's layers, rank and gate."""
     cell = ["--benchmark", "tofu", "--model", "mistral-7b", "--split", "forget05"]
     layers = ["--layers", *map(str, options.layers)]
     edit = ["--rank", str(options.rank), "--gate", options.gate, "--seed", str(options.seed)]
-    return read([*cell, "--objective", objective, *layers, *edit])[0]
+    words = [*cell, "--objective", objective, *layers, *edit]
+    return parse_experiment(GrunConfig, words).config
 
 
 class UpstreamLoss(UnlearningLoss):
@@ -44,15 +46,22 @@ class Stepper:
         engine: Callable = CachedEngine,
         loss: Callable = UnlearningLoss,
     ):
-        flags = parse_paper_flags(options, objective)
+        paper = parse_paper_flags(options, objective)
         config = AdapterConfig(options.layers, options.rank, options.gate)
         self.device = next(model.parameters()).device
         self.adapter = Adapter(model, config, options.seed)
         self.engine = engine(model, self.adapter)
-        tuner = GrunTuner(model, self.adapter, self.engine, flags.gate_weight)
-        self.loss = loss(flags, tuner, prompt_encoder)
-        self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=flags.lr, weight_decay=0.0)
-        self.max_grad_norm = flags.max_grad_norm
+        tuner = GrunTuner(model, self.adapter, self.engine, paper.adapter.gate_weight)
+        self.loss = loss(
+            paper.objective,
+            tuner,
+            QuestionEncoder(prompt_encoder),
+            prompt_encoder.tokenizer.pad_token_id,
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.adapter.parameters(), lr=paper.training.lr, weight_decay=0.0
+        )
+        self.max_grad_norm = paper.training.max_grad_norm
 
     def step(self, items: list[UnlearningExample], number: int) -> float:
         """Loss, backward, clip and update, as `unlearn.training.loop`; returns the loss."""

@@ -14,9 +14,12 @@ from safetensors.torch import load_file
 from eval import run as eval_run
 from eval.report import __main__ as report
 from grun import train as grun_train
+from grun.options import GrunConfig
 from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, finetune_toy, grun_flags, only_run
+from unlearn.config.experiment import parse_experiment
 from unlearn.config.flags import run_command
 from unlearn.config.run_directory import Run
+from unlearn.training.sampler import ForgetRetainSampler
 
 TOFU = Path(os.environ.get("TOFU_DIR", "not given"))
 
@@ -83,7 +86,7 @@ def test_finished_is_skipped_aloud_and_an_ablation_has_its_own_directory(runs, c
     config = only_run(runs, f"forget10/{added}").config
     assert config["flags"]["rank"] == {"value": 8, "origin": "flag"}
     assert (
-        config["flags"]["gate_weight"]["origin"] == "recipe"
+        config["flags"]["epochs"]["origin"] == "recipe"
         and config["flags"]["pairing"]["origin"] == "default"
     )
 
@@ -122,22 +125,18 @@ def test_official_flag_names(toy_runs):
         "50",
         "100",
     ]
-    args, _, _ = grun_train.read(official)
-    assert (args.objective, args.gate, args.split, args.epochs, args.forget_weight) == (
-        "npo",
-        "linear",
-        "forget10",
-        40,
-        100,
-    )
-    assert (args.retain_split, args.warmup_gate_steps, args.save_steps, args.tuner) == (
-        "retain90",
-        -1,
-        [50, 100],
-        "grun",
-    )
-    ungated, _, _ = grun_train.read(["--forget_loss_type", "grad_diff"])
-    assert (ungated.objective, ungated.gate, ungated.tuner) == ("gd", "none", "reft")
+    config = parse_experiment(GrunConfig, official).config
+    assert config.objective.objective == "npo"
+    assert config.objective.forget_weight == 100
+    assert config.adapter.gate == "linear"
+    assert config.adapter.warmup_gate_steps == -1
+    assert config.training.epochs == 40
+    assert config.training.save_steps == [50, 100]
+    assert (config.target.split, config.target.retain_split) == ("forget10", "retain90")
+    assert config.tuner == "grun"
+    ungated = parse_experiment(GrunConfig, ["--forget_loss_type", "grad_diff"]).config
+    assert (ungated.objective.objective, ungated.adapter.gate) == ("gd", "none")
+    assert ungated.tuner == "reft"
 
 
 @pytest.mark.parametrize("engine", ["pyvene", "cached"])
@@ -156,17 +155,16 @@ def test_killed_and_resumed_equals_uninterrupted(toy_runs, tmp_path, monkeypatch
         engine,
     ]
     grun_train.main(grun_flags(tmp_path / "a", *flags))
-    items = grun_train.build_sampler
+    build_sampler = grun_train.build_sampler
 
-    def killed(args, source):
-        pairs = items(args, source)
-        draw = pairs.items
-        object.__setattr__(
-            pairs,
-            "items",
-            lambda step: draw(step) if step < 2 else (_ for _ in ()).throw(KeyboardInterrupt),
-        )
-        return pairs
+    class KilledSampler(ForgetRetainSampler):
+        def items(self, step):
+            if step == 2:
+                raise KeyboardInterrupt
+            return super().items(step)
+
+    def killed(*args):
+        return KilledSampler(**vars(build_sampler(*args)))
 
     with monkeypatch.context() as patch:
         patch.setattr(grun_train, "build_sampler", killed)

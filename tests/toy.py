@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -14,6 +15,7 @@ from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import Run
 from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.training import finetune
+from unlearn.training.objectives import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
 
@@ -98,3 +100,11 @@ def only_run(runs: Path, pattern: str, folder: str = AUTHORS_FOLDER) -> Run:
     """The one run in `folder` whose path matches `pattern`, such as forget10/npo-grun-*."""
     (path,) = (Path(runs) / folder).glob(pattern)
     return Run(path)
+
+
+def objective_parameters(name: str, width: int = 2) -> dict:
+    """Values for every parameter of an objective: 0.5, or a steered state of `width` numbers."""
+    parameters = dict.fromkeys(OBJECTIVES[name].parameters, 0.5)
+    if OBJECTIVES[name].steers:
+        return {"control_vector": torch.ones(width), "include_edited": True}
+    return parameters

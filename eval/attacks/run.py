@@ -27,7 +27,8 @@ from eval.run import EvalFlags, cell_runs
 from eval.run_each import run_each
 from eval.scoring.model import EvalModel, load_eval_model
 from unlearn.benchmarks.base import Benchmark
-from unlearn.config.flags import flag, parse, place, run_command
+from unlearn.config.flags import flag, run_command
+from unlearn.config.old_flags import parse, place
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, read_json, write_json
 from unlearn.language_model.devices import has_packed_kernels, resolve_device

@@ -11,7 +11,7 @@ further than one token.
 unlearn/config/recipes.py."""
 
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 
 import torch
 from torch import nn
@@ -22,94 +22,10 @@ from grun.gate_fitting.contexts import VALIDATION
 from grun.gate_fitting.contexts import ContextSampler as Prompts
 from grun.gate_fitting.fit import fit_gate
 from grun.gate_fitting.prompt_forms import FormedPairs
-from unlearn.config.flags import flag
+from grun.options import GrunPlusOptions
 from unlearn.language_model.batches import pad
 from unlearn.language_model.prompts import PromptEncoder, count_common_prefix
 from unlearn.training.sampler import ForgetRetainSampler
-
-VARIANTS = ("grun+", "grun+mixed")
-
-
-@dataclass
-class PlusFlags:
-    """What GRUN+ can be told besides; the defaults are plain GRUN."""
-
-    variant: str | None = flag(
-        None, f"a named recipe that fills the choices below: {', '.join(VARIANTS)}"
-    )
-    gate_reads: str = flag(
-        "last",
-        "last: the last prompt token; token: every prompt token, one that fires opens the gate",
-    )
-    gate_fit: str = flag(
-        "bce",
-        "bce: trained with the edit; metric: closed form, distance to the forget set's states",
-    )
-    edit_at: str = flag(
-        "last",
-        "last prompt token; answer_on: from the answer tag on; fired: tokens that fire; fired_on: and behind one "
-        "in the answer; fired+answer_on",
-    )
-    edit_span: list[int] = flag(
-        [0, 0],
-        "fired*: how many tokens of the question before and behind a fired one are edited with it",
-    )
-    gate_threshold: str = flag(
-        "soft",
-        "soft: scaled by the gate; calibrated: hard, from a false-positive rate on held-out retain data",
-    )
-    gate_layer: int | None = flag(
-        None,
-        "metric: the block whose output is read (default: 0 for tokens, else the first edited one)",
-    )
-    gate_negatives: str = flag(
-        "swapped",
-        "metric: what sets the threshold: swapped (held-out and swapped names) or retain (held-out names alone)",
-    )
-    gate_slack: float = flag(
-        1.0,
-        "metric: factor on the threshold distance, for contexts that the gate was not fitted on",
-    )
-    gate_fpr: float = flag(
-        0.005,
-        "bce, calibrated: share of the validation slice of the retain data on which it may open",
-    )
-    joined_items: bool = flag(False, "train on phrasings, suffixes and joined questions too")
-
-    def check_plus(self) -> None:
-        """Raises `ValueError` on impossible choices."""
-        if self.variant not in (None, *VARIANTS):
-            raise ValueError(
-                f"--variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}, or leave it out"
-            )
-        choices = EditPolicy(
-            self.gate_reads, self.gate_fit, self.edit_at, self.gate_threshold, span=self.edit_span
-        )
-        if self.gate_negatives not in ("swapped", "retain"):
-            raise ValueError(
-                f"--gate_negatives {self.gate_negatives} is unknown; choose swapped or retain"
-            )
-        if not 0 < self.gate_slack < float("inf"):
-            raise ValueError(f"--gate_slack {self.gate_slack}: must be greater than 0, and finite")
-        if not 0 < self.gate_fpr < 1:
-            raise ValueError(f"--gate_fpr {self.gate_fpr}: must lie between 0 and 1")
-        if choices.fit == "metric" and self.retain_loss != "none":
-            raise ValueError(
-                "--gate_fit metric trains its edit on forget prompts alone, so there is no retain term: pass --retain_loss none"
-            )
-        if not choices.plain and self.gate == "none":
-            raise ValueError("--gate none has no gate, and these choices are about one")
-
-
-def choices_of(args: PlusFlags, prompt_encoder: PromptEncoder) -> EditPolicy:
-    return EditPolicy(
-        args.gate_reads,
-        args.gate_fit,
-        args.edit_at,
-        args.gate_threshold,
-        tag_of(prompt_encoder),
-        span=args.edit_span,
-    )
 
 
 def tag_of(prompt_encoder: PromptEncoder) -> list[int]:
@@ -127,14 +43,16 @@ def tag_of(prompt_encoder: PromptEncoder) -> list[int]:
     return shared
 
 
-def pairs_for(args: PlusFlags, pairs: ForgetRetainSampler) -> tuple[ForgetRetainSampler, list]:
+def pairs_for(
+    args: GrunPlusOptions, pairs: ForgetRetainSampler, seed: int
+) -> tuple[ForgetRetainSampler, list]:
     """The run's items, and the retain examples set aside for a bce gate's threshold (none
     otherwise)."""
     if args.joined_items:
         pairs = FormedPairs(**{f.name: getattr(pairs, f.name) for f in fields(pairs)})
     if args.gate_fit == "metric" or args.gate_threshold == "soft":
         return pairs, []
-    prompts = Prompts(None, pairs.forget, pairs.retain, "token", args.seed)
+    prompts = Prompts(None, pairs.forget, pairs.retain, "token", seed)
     kept, held = (
         [e for own in groups.values() for e in own]
         for groups in (prompts.fitting, prompts.validation)
@@ -150,8 +68,9 @@ def close_the_form(
     adapter: Adapter,
     model: nn.Module,
     prompt_encoder: PromptEncoder,
-    args: PlusFlags,
+    args: GrunPlusOptions,
     pairs: ForgetRetainSampler,
+    seed: int,
 ) -> dict:
     """Fit the metric gate of an adapter that wants one; return what it did (for result.json)."""
     if args.gate_fit != "metric":
@@ -177,7 +96,7 @@ def close_the_form(
         args.gate_reads,
         args.gate_negatives,
         args.gate_slack,
-        args.seed,
+        seed,
     )
     adapter.requires_grad_(True)
     print(
@@ -193,7 +112,7 @@ def calibrate(
     adapter: Adapter,
     engine,
     prompt_encoder: PromptEncoder,
-    args: PlusFlags,
+    args: GrunPlusOptions,
     forget: list,
     held: list,
 ) -> dict:

@@ -8,6 +8,7 @@ from baselines.guards.base import FilterInputs, load_filter
 from baselines.guards.linear_probe import LinearProbe, last_states
 from baselines.guards.name_filter import NameFilter
 from baselines.guards.word_filter import WordFilter
+from baselines.options import CONTROLS
 from eval.scoring.model import load_eval_model
 from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, QUESTIONS, copy_runs, only_run
 from unlearn.benchmarks.examples import Example
@@ -66,12 +67,12 @@ def test_name_filter_without_names_is_refused():
 def runs(toy_runs, tmp_path_factory):
     """A copy of the toy target with one run of every control."""
     runs = copy_runs(toy_runs, tmp_path_factory.mktemp("controls") / "runs")
-    for kind in controls.CONTROLS:
+    for kind in CONTROLS:
         controls.main([*AUTHORS_FLAGS, "--runs", str(runs), "--control", kind])
     return runs
 
 
-@pytest.mark.parametrize("kind", controls.CONTROLS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_control_refuses_or_lets_the_target_answer(kind, runs):
     """It reports a gate of 1 or 0, and has no likelihoods."""
     with (

@@ -3,12 +3,19 @@
 import pytest
 import torch
 
-from baselines.train import read
-from tests.baselines.tuner_cases import KINDS, build_case, build_toy_sampler, parse_flags
+from baselines.options import BaselineConfig
+from tests.baselines.tuner_cases import (
+    KINDS,
+    build_case,
+    build_toy_loss,
+    build_toy_sampler,
+    parse_flags,
+)
+from unlearn.config.experiment import parse_experiment
 from unlearn.config.run_directory import Run
 from unlearn.training.loop import train
-from unlearn.training.loss import UnlearningLoss, build_train_config
 from unlearn.training.objectives import OBJECTIVES
+from unlearn.training.setup import build_train_config
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -17,23 +24,25 @@ def test_training_changes_the_tuners_weights_only(
     objective, kind, untied, prompt_encoder, tmp_path
 ):
     """20 steps without NaN, which the loop refuses."""
-    args = parse_flags(objective, "lora" if kind == "lora" else "full")
-    sampler = build_toy_sampler(args)
-    tuner, module, may_change = build_case(kind, args, untied)
+    config = parse_flags(objective, "lora" if kind == "lora" else "full")
+    sampler = build_toy_sampler(config)
+    tuner, module, may_change = build_case(kind, config, untied)
     before = {
         name: p.clone() for name, p in [*module.named_parameters(), *tuner.model.named_parameters()]
     }
-    loss = UnlearningLoss(args, tuner, prompt_encoder, dual_start=5)
+    loss = build_toy_loss(config, tuner, prompt_encoder, dual_start=5)
     batches = [sampler.items(step) for step in range(20)]
-    loss.precompute_reference_nll(batches, tmp_path / "reference.json")
+    loss.precompute_reference_nll(batches, tmp_path / "reference.json", 3)
     run = Run(tmp_path)
-    config = build_train_config(args, sampler)
-    result = train(module, loss, sampler.items, config, run, lambda directory: None)
+    train_config = build_train_config(config.training, sampler, config.run.seed)
+    result = train(module, loss, sampler.items, train_config, run, lambda directory: None)
     assert result["steps"] == len(run.logged()) == 20
     after = dict([*module.named_parameters(), *tuner.model.named_parameters()])
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed <= may_change
-    if kind == "full":
+    if OBJECTIVES[objective].steers:
+        assert changed  # the layers above the steered one get no gradient
+    elif kind == "full":
         assert changed == may_change
     else:
         assert any("lora_B" in name or "rotate" in name or "learned" in name for name in changed)
@@ -58,16 +67,16 @@ def test_training_changes_the_tuners_weights_only(
 )
 def test_impossible_flags_are_refused(words, message):
     with pytest.raises(ValueError, match=message):
-        read(words)
+        parse_experiment(BaselineConfig, words)
 
 
 def test_cached_grun_refuses_losses_on_the_prompt(untied, prompt_encoder):
     """The cached engine does not run prompt tokens, so --kl_mask all needs --engine pyvene."""
-    args = parse_flags("kl", "full", "--kl_mask", "all")
-    tuner = build_case("grun", args, untied).tuner
-    items = build_toy_sampler(args).items(0)
+    config = parse_flags("kl", "full", "--kl_mask", "all")
+    tuner = build_case("grun", config, untied).tuner
+    items = build_toy_sampler(config).items(0)
     with pytest.raises(ValueError, match="--engine pyvene"):
-        UnlearningLoss(args, tuner, prompt_encoder)(items, items, 0)
+        build_toy_loss(config, tuner, prompt_encoder)(items, items, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,24 +86,24 @@ def test_npo_at_the_reference(kind, untied, prompt_encoder, tmp_path):
     LoRA starts as the reference; GRUN is the reference with its gate shut.
     """
     more = ["--forget_weight", "1", "--lora_dropout", "0", "--retain_loss", "none"]
-    args = parse_flags("npo", "lora" if kind == "lora" else "full", *more)
-    tuner, module, _ = build_case(kind, args, untied)
+    config = parse_flags("npo", "lora" if kind == "lora" else "full", *more)
+    tuner, module, _ = build_case(kind, config, untied)
     if kind == "grun":
         for edit in module.edits.values():
             last_bias = [p for name, p in edit.gate.named_parameters() if name.endswith("bias")][-1]
             last_bias.data.fill_(-100.0)
-    items = build_toy_sampler(args).items(0)
-    loss = UnlearningLoss(args, tuner, prompt_encoder)
-    loss.precompute_reference_nll([items], tmp_path / "reference.json")
+    items = build_toy_sampler(config).items(0)
+    loss = build_toy_loss(config, tuner, prompt_encoder)
+    loss.precompute_reference_nll([items], tmp_path / "reference.json", 3)
     assert loss(items, items, 0)["forget"].item() == pytest.approx(13.8629, abs=1e-3)
 
 
 @pytest.mark.parametrize("mask", ["answer", "all"])
 def test_kl_is_zero_at_the_reference(mask, untied, prompt_encoder):
     """`all` scores every token from the second on, `answer` those of the answer alone."""
-    args = parse_flags("kl", "lora", "--kl_mask", mask, "--lora_dropout", "0")
-    loss = UnlearningLoss(args, build_case("lora", args, untied).tuner, prompt_encoder)
-    items = build_toy_sampler(args).items(0)
+    config = parse_flags("kl", "lora", "--kl_mask", mask, "--lora_dropout", "0")
+    loss = build_toy_loss(config, build_case("lora", config, untied).tuner, prompt_encoder)
+    items = build_toy_sampler(config).items(0)
     assert loss(items, items, 0)["retain"].item() == pytest.approx(0, abs=1e-7)
     encoded = loss.encode(items, ["retain"])["retain"]
     expected = [1 if mask == "all" else e.prompt_length for e in encoded]
@@ -104,7 +113,7 @@ def test_kl_is_zero_at_the_reference(mask, untied, prompt_encoder):
 def encode_forget(prompt_encoder, objective, *more):
     """The encoded forget examples of the first batch."""
     items = build_toy_sampler(parse_flags(objective)).items(0)
-    loss = UnlearningLoss(parse_flags(objective, "full", *more), None, prompt_encoder)
+    loss = build_toy_loss(parse_flags(objective, "full", *more), None, prompt_encoder)
     return loss.encode(items, ["forget"])["forget"]
 
 
@@ -131,19 +140,19 @@ def test_undial_mask_all_scores_the_prompt(prompt_encoder):
     ],
 )
 def test_a_step_reads_only_what_it_needs(objective, kind, passes, untied, prompt_encoder):
-    args = parse_flags(objective)
-    tuner = build_case(kind, args, untied).tuner
-    assert UnlearningLoss(args, tuner, prompt_encoder).passes == passes
+    config = parse_flags(objective)
+    tuner = build_case(kind, config, untied).tuner
+    assert build_toy_loss(config, tuner, prompt_encoder).passes == passes
 
 
-def test_pdu_dual_variable():
+def test_pdu_dual_variable(prompt_encoder):
     """lambda starts at the retain weight 1, rate 5, bound 0.3.
 
     R = 0.5 -> 1 + 5 * 0.2 = 2; R = 0.1 -> 2 - 1 = 1; R = 0 -> max(0, 1 - 1.5) = 0. Before the first
     step that counts it stays.
     """
-    args = parse_flags("pdu", "full", "--retain_weight", "1")
-    loss = UnlearningLoss(args, None, None, dual_start=1)
+    config = parse_flags("pdu", "full", "--retain_weight", "1")
+    loss = build_toy_loss(config, None, prompt_encoder, dual_start=1)
     duals = []
     for step, constrained in enumerate([9.0, 0.5, 0.1, 0.0]):
         loss.after_step(step, {"constrained": constrained})
@@ -156,13 +165,13 @@ def test_pdu_dual_moves_once_per_optimiser_step(untied, prompt_encoder, tmp_path
     duals = []
     for size in ("0", "1"):
         more = ["--retain_weight", "1", "--micro_batch", size, "--steps", "4"]
-        args = parse_flags("pdu", "full", *more)
-        sampler = build_toy_sampler(args)
-        tuner, module, _ = build_case("full", args, untied)
-        loss = UnlearningLoss(args, tuner, prompt_encoder)
-        config = build_train_config(args, sampler)
+        config = parse_flags("pdu", "full", *more)
+        sampler = build_toy_sampler(config)
+        tuner, module, _ = build_case("full", config, untied)
+        loss = build_toy_loss(config, tuner, prompt_encoder)
+        train_config = build_train_config(config.training, sampler, config.run.seed)
         run = Run(tmp_path / size)
-        train(module, loss, sampler.items, config, run, lambda directory: None)
+        train(module, loss, sampler.items, train_config, run, lambda directory: None)
         duals.append(loss.state["dual"])
     assert duals[0] == pytest.approx(duals[1], rel=1e-5)
     assert duals[0] > 1 + 4 * 5 * 0.5

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from baselines import tuners
-from tests.baselines.tuner_cases import build_case, build_toy_sampler, parse_flags
+from tests.baselines.tuner_cases import build_case, build_toy_loss, build_toy_sampler, parse_flags
 from tests.toy import FORGET, RETAIN
 from unlearn.language_model.batches import forward_answers, pad
 from unlearn.language_model.from_scratch import build_tiny
-from unlearn.training.loss import UnlearningLoss
 
 
 def build_tuner(kind, model, gradient_checkpointing):
@@ -27,9 +26,9 @@ def test_gradient_checkpointing_keeps_the_gradients(kind, untied, prompt_encoder
     for checkpointing in (False, True):
         tuner = build_tuner(kind, untied, checkpointing)
         assert tuner.model.is_gradient_checkpointing == checkpointing
-        args = parse_flags("gd", kind)
-        items = build_toy_sampler(args).items(0)
-        UnlearningLoss(args, tuner, prompt_encoder)(items, items, 0)["loss"].backward()
+        config = parse_flags("gd", kind)
+        items = build_toy_sampler(config).items(0)
+        build_toy_loss(config, tuner, prompt_encoder)(items, items, 0)["loss"].backward()
         trained = {name: p for name, p in tuner.model.named_parameters() if p.requires_grad}
         gradients.append({name: p.grad for name, p in trained.items()})
     plain, recomputed = gradients
@@ -67,21 +66,21 @@ def test_reference_is_computed_once_and_read_again(untied, prompt_encoder, tmp_p
 
     It is saved as JSON; the next time it is read and not computed.
     """
-    args = parse_flags("idkpo")
-    sampler = build_toy_sampler(args)
-    tuner = build_case("full", args, untied).tuner
+    config = parse_flags("idkpo")
+    sampler = build_toy_sampler(config)
+    tuner = build_case("full", config, untied).tuner
     assert tuner.frozen is None
     batches = [sampler.items(step) for step in range(20)]
-    first = UnlearningLoss(args, tuner, prompt_encoder)
-    first.precompute_reference_nll(batches, tmp_path / "reference.json")
+    first = build_toy_loss(config, tuner, prompt_encoder)
+    first.precompute_reference_nll(batches, tmp_path / "reference.json", 3)
     passes = {
         (item.forget.question, answer)
         for items in batches
         for item in items
         for answer in (item.forget.answer, item.refusal)
     }
-    assert len(first.frozen_nll) == len(passes)
-    again = UnlearningLoss(args, tuner, prompt_encoder)
+    assert len(first.known_reference_nll) == len(passes)
+    again = build_toy_loss(config, tuner, prompt_encoder)
     monkeypatch.setattr(tuner, "reference_forward", None)
-    again.precompute_reference_nll(batches, tmp_path / "reference.json")
-    assert again.frozen_nll == first.frozen_nll
+    again.precompute_reference_nll(batches, tmp_path / "reference.json", 3)
+    assert again.known_reference_nll == first.known_reference_nll

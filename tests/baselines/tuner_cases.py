@@ -6,14 +6,16 @@ from typing import NamedTuple
 from torch import nn
 
 from baselines import tuners
-from baselines.train import read
+from baselines.options import BaselineConfig
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine
 from grun.engines.tuner import GrunTuner
 from tests.toy import FORGET, RETAIN
-from unlearn.training.objectives import OBJECTIVES
-from unlearn.training.sampler import ForgetRetainSampler
+from unlearn.config.experiment import parse_experiment
+from unlearn.training.loss import UnlearningLoss
+from unlearn.training.objectives import OBJECTIVES, RETAIN_TERMS
+from unlearn.training.sampler import ForgetRetainSampler, QuestionEncoder
 
 KINDS = ("full", "lora", "grun")
 ALTERNATES = [["In Marl.", "In Ost."], ["Eda."], ["The Sun Prize."], ["A flat."]]
@@ -29,18 +31,27 @@ class TunerCase(NamedTuple):
     may_change: set[str]
 
 
-def parse_flags(objective, tuner="full", *more):
-    """The flags of baselines.train for a short toy run."""
-    return read(["--objective", objective, "--tuner", tuner, *SIZE, *more])[0]
+def parse_flags(objective, tuner="full", *more) -> BaselineConfig:
+    """The configuration of baselines.train for a short toy run."""
+    words = ["--objective", objective, "--tuner", tuner, *SIZE, *more]
+    return parse_experiment(BaselineConfig, words).config
 
 
-def build_toy_sampler(args) -> ForgetRetainSampler:
+def build_toy_sampler(config) -> ForgetRetainSampler:
     return ForgetRetainSampler(
-        FORGET, RETAIN, REFUSALS, args.batch, args.seed, alternates=ALTERNATES
+        FORGET, RETAIN, REFUSALS, config.training.batch, config.run.seed, alternates=ALTERNATES
     )
 
 
-def build_case(kind: str, args, model: nn.Module) -> TunerCase:
+def build_toy_loss(config, tuner, prompt_encoder, **more) -> UnlearningLoss:
+    """The loss of a toy run; an objective that steers reads the second decoder layer."""
+    pad_id = prompt_encoder.tokenizer.pad_token_id
+    options = {"steering": config.steering, "steered_layer": 1} | more
+    encode = QuestionEncoder(prompt_encoder)
+    return UnlearningLoss(config.objective, tuner, encode, pad_id, **options)
+
+
+def build_case(kind: str, config, model: nn.Module) -> TunerCase:
     """A tuner of one kind on a copy of `model`."""
     model = copy.deepcopy(model)
     if kind == "grun":
@@ -49,10 +60,13 @@ def build_case(kind: str, args, model: nn.Module) -> TunerCase:
         names = {f"edits.{name}" for name, _ in adapter.edits.named_parameters()}
         return TunerCase(tuner, adapter, names)
     if kind == "lora":
-        tuner = tuners.LoraTuner(model, args.lora_rank, args.lora_alpha, args.lora_dropout)
+        options = config.tuning
+        tuner = tuners.LoraTuner(model, options.lora_rank, options.lora_alpha, options.lora_dropout)
         names = {name for name, _ in tuner.model.named_parameters() if "lora_" in name}
         return TunerCase(tuner, tuner.model, names)
-    reads_logits = args.retain_loss == "kl" or OBJECTIVES[args.objective].reference == "logits"
-    tuner = tuners.FullTuner(model, frozen=copy.deepcopy(model) if reads_logits else None)
+    retain = RETAIN_TERMS.get(config.objective.retain_loss)
+    reads_logits = OBJECTIVES[config.objective.objective].reference == "logits"
+    needs_copy = reads_logits or bool(retain and retain.reference)
+    tuner = tuners.FullTuner(model, frozen=copy.deepcopy(model) if needs_copy else None)
     names = {name for name, _ in model.named_parameters() if not name.startswith("lm_head")}
     return TunerCase(tuner, model, names)

@@ -22,6 +22,7 @@ from eval.report.tables.documents import collect_documents
 from eval.scoring import documents
 from eval.scoring.model import load_eval_model
 from grun import sequential as grun_sequential
+from grun import train as grun_train
 from tests.toy import finetune_toy
 from unlearn.benchmarks import muse
 from unlearn.benchmarks.opening import open_benchmark
@@ -152,7 +153,7 @@ def toy(tmp_path_factory):
     requests = ["--splits", "forget_sust1", "forget_sust2", *steps]
     sequential.main([*requests, "--objective", "npo"])
     grun_sequential.main([*requests, "--objective", "gd", "--layers", "1"])
-    grun_sequential.grun(*grun_sequential.read([*steps, "--objective", "idk", "--layers", "1"]))
+    grun_train.main([*steps, "--objective", "idk", "--layers", "1"])
     yield runs
     patch.undo()
 

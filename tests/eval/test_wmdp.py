@@ -13,12 +13,17 @@ from eval.report import __main__ as report
 from eval.scoring import multiple_choice as mcq
 from grun import train as grun_train
 from grun.engines.pyvene import PyveneEngine
-from grun.wmdp import CorpusLosses, cut
+from grun.options import GrunConfig
 from rmu import train as rmu_train
 from tests.toy import WMDP_FLAGS, copy_runs
 from unlearn.benchmarks.opening import open_benchmark
+from unlearn.config.experiment import parse_experiment
 from unlearn.config.run_directory import Run, read_json
+from unlearn.language_model.loading import load_model
 from unlearn.training import finetune
+from unlearn.training.corpus_sampler import cut_text
+from unlearn.training.loss import UnlearningLoss
+from unlearn.training.setup import find_steered_layer
 
 GRUN = ["--rmu_layer", "5", "--layers", "2", "3", "4", "--rank", "4", "--no-steer_edit"]
 COLUMNS = "benchmark,model,split,objective,tuner,variant,seeds,forget_acc,forget_acc_poisons,forget_acc_locks,retain_acc,retain_acc_villages".split(
@@ -153,7 +158,7 @@ def losses_of(toy, objective, engine, tmp_path):
     """The loss and gradients of one fresh step of GRUN on corpora."""
     seen = {}
 
-    class Spy(CorpusLosses):
+    class Spy(UnlearningLoss):
         def __call__(self, part, whole, step):
             if engine == "pyvene":
                 assert isinstance(self.tuner.engine, PyveneEngine)
@@ -172,7 +177,7 @@ def losses_of(toy, objective, engine, tmp_path):
             return parts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grun_train, "CorpusLosses", Spy)
+        patch.setattr(grun_train, "UnlearningLoss", Spy)
         target = toy / "wmdp,authors=2" / "tiny" / "full" / "target-seed42"
         flags = [
             "--objective",
@@ -212,15 +217,15 @@ def test_cached_engine_says_what_pyvene_says_and_parts_add_up(toy, tmp_path, obj
 def test_cut_leaves_a_fifth():
     """10 tokens: 8 are prompt, the edit at 7, labels 8 and 9; 2 tokens: one each."""
     assert (
-        cut(list(range(10))).prompt_length == cut(list(range(10))).scored_from == 8
-        and cut([1, 2]).prompt_length == 1
+        cut_text(list(range(10))).prompt_length == cut_text(list(range(10))).scored_from == 8
+        and cut_text([1, 2]).prompt_length == 1
     )
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("--layers 2 5", "--layers 5 is not below the steered block 5"),
+        ("--layers 2 5", "--layers 5 is not below the steered layer 5"),
         ("--objective idk", "unknown on corpora"),
         ("--variant grun+", "GRUN+"),
         ("--rmu_layer 9", "outside this model's 1..5"),
@@ -235,10 +240,13 @@ def test_bad_input_to_grun(toy, words, message):
 def test_upstreams_index_constrains_the_block_below(toy):
     """--rmu_index hidden_states: hidden_states[5] is the output of block 4, and edits above it are
     let be, as upstream."""
-    args, _, _ = grun_train.read(
-        [*WMDP_FLAGS, "--rmu_index", "hidden_states", *GRUN, "--reft_class", "gated_linear"]
-    )
-    assert args.measured([2, 5], 6) == 4 and args.gate == "linear"
+    flags = [*WMDP_FLAGS, "--rmu_index", "hidden_states", *GRUN, "--reft_class", "gated_linear"]
+    config = parse_experiment(GrunConfig, flags).config
+    target = toy / "wmdp,authors=2" / "tiny" / "full" / "target-seed42"
+    layer = find_steered_layer(config.steering, load_model(str(target)))
+    assert layer == 4
+    grun_train.check_steered_layer(config, [2, 5], layer)
+    assert config.adapter.gate == "linear"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from eval import sequential as evaluation
 from grun import requests, sequential
+from grun import train as grun_train
 from grun.requests import Requests
 from tests.toy import ROOT, finetune_toy
 from unlearn.config.run_directory import read_json
@@ -164,7 +165,7 @@ def test_evaluated_before_is_read_and_a_new_adapter_is_not(toy, tmp_path, monkey
     ]
     evaluation.main(again)
     assert asked == []
-    sequential.grun(*sequential.read([*flags, "--split", "forget10c", "--seed", "7"]))
+    grun_train.main([*flags, "--split", "forget10c", "--seed", "7"])
     (other,) = runs.glob("*/tiny/forget10c/idk-grun-*-seed7")
     for words in (["remove", "forget10c"], ["add", "forget10c", str(other)]):
         requests.main([*words, "--requests", str(folder)])

@@ -7,7 +7,9 @@ from eval import run as eval_run
 from eval.report import __main__ as report
 from grun import train as grun_train
 from grun.adapter.edit_policy import EditPolicy
+from grun.options import GrunConfig
 from tests.toy import AUTHORS_FLAGS, finetune_toy
+from unlearn.config.experiment import parse_experiment
 from unlearn.config.run_directory import Run
 
 
@@ -27,15 +29,11 @@ def test_impossible_choices(choice, message):
 
 
 def test_plain_grun_is_the_default():
-    args, _, _ = grun_train.read([])
-    assert (args.gate_reads, args.gate_fit, args.edit_at, args.gate_threshold, args.variant) == (
-        "last",
-        "bce",
-        "last",
-        "soft",
-        None,
-    )
-    assert EditPolicy().plain and args.retain_loss == "nll"
+    config = parse_experiment(GrunConfig, []).config
+    assert config.plus.is_plain
+    assert config.plus.policy() == EditPolicy()
+    assert EditPolicy().plain
+    assert config.objective.retain_loss == "nll"
 
 
 def test_the_command(tmp_path):

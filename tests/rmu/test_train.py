@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from rmu import train as rmu_train
+from rmu.options import RmuCommandConfig
 from tests import toy
+from unlearn.config.experiment import parse_experiment
 from unlearn.config.run_directory import Run
 
 UPSTREAM = (
@@ -29,6 +31,10 @@ def target(runs):
     return runs / toy.WMDP_FOLDER / "full" / "target-seed42"
 
 
+def parse(words):
+    return parse_experiment(RmuCommandConfig, words)
+
+
 def data_flags(runs) -> list[str]:
     target = runs / toy.WMDP_FOLDER / "full" / "target-seed42"
     return [*toy.WMDP_FLAGS, "--runs", str(runs), "--target", str(target)]
@@ -36,7 +42,7 @@ def data_flags(runs) -> list[str]:
 
 def train(runs, *flags) -> Run:
     size = ["--layer_id", "2", "--batch_size", "2", "--max_num_batches", "4"]
-    return Run(rmu_train.rmu(*rmu_train.read([*data_flags(runs), *size, *flags])))
+    return Run(rmu_train.train_rmu(parse([*data_flags(runs), *size, *flags])))
 
 
 def test_train_changes_three_matrices_only(runs, target):
@@ -60,17 +66,17 @@ def test_train_logs_kappa_and_statistics(runs):
 
 
 def test_upstreams_flags_are_understood(tmp_path):
-    args, _, _ = rmu_train.read([*UPSTREAM.split(), "--output_dir", str(tmp_path / "out")])
-    assert args.layer_ids == [0, 1]
-    assert args.alpha == [350, 300]
-    assert args.steering_coeffs == [30, 20]
-    assert args.params == ["mlp.down_proj"]
-    assert args.split == "poisons+locks"
+    config = parse([*UPSTREAM.split(), "--output_dir", str(tmp_path / "out")]).config
+    assert config.steering.layer_ids == [0, 1]
+    assert config.topics.alpha == [350, 300]
+    assert config.topics.steering_coeffs == [30, 20]
+    assert config.steering.params == ["mlp.down_proj"]
+    assert config.target.split == "poisons+locks"
 
 
 def test_upstreams_command_saves_in_output_dir(runs, tmp_path):
     words = [*UPSTREAM.split(), *data_flags(runs), "--output_dir", str(tmp_path / "out")]
-    run = Run(rmu_train.rmu(*rmu_train.read(words)))
+    run = Run(rmu_train.train_rmu(parse(words)))
     assert (tmp_path / "out" / "model.safetensors").exists()
     assert run.config["layers"] == [0, 1]
 

@@ -1,208 +1,199 @@
-"""Flags: each is declared once, as a dataclass field; a flag beats the recipe, the recipe beats the
-default.
+"""Command-line flags, declared once as dataclass fields and parsed once by argparse.
 
-`parse` says of every value where it came from, and `variant` turns the values that differ from the
-recipe into the part of the run directory's name that keeps ablations apart."""
+    @dataclass
+    class GateOptions(Options):
+        "Gate"                                       # the heading of these flags in --help
+        gate: str = flag("linear", "form of the gate", choices=("linear", "mlp_3"))
+
+    @dataclass
+    class GrunConfig:
+        run: RunOptions = group(RunOptions)
+        gate: GateOptions = group(GateOptions, gate="mlp_3")     # another default, for this command
+
+A config is made of option groups, and every function is given the groups that it needs.
+"""
 
 import sys
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
-from typing import get_args, get_origin, get_type_hints
-
-from unlearn.processes import is_main
+from argparse import SUPPRESS, Action, ArgumentParser, BooleanOptionalAction
+from argparse import RawDescriptionHelpFormatter as HelpFormatter
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, get_args, get_origin, get_type_hints
 
 ROLES = ("setting", "key", "data", "volatile")
 
 
-def flag(default, help: str, *, aliases: tuple[str, ...] = (), role: str = "setting"):
-    """One command-line flag. `role` says what it does to the run directory: `key` flags name it,
-    `data` flags mark the benchmark, `setting` flags mark the variant when they differ from the
-    recipe, `volatile` ones cannot change a result."""
+def flag(
+    default,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
+    role: str = "setting",
+):
+    """Return the dataclass field of one command-line flag.
+
+    role: what the flag does to the name of the run directory. `key` flags are parts of the path,
+    `data` flags mark the benchmark's directory, `setting` flags mark the variant where they differ
+    from the recipe, `volatile` flags cannot change a result. aliases: upstream's names."""
     assert role in ROLES
-    metadata = {"help": help, "role": role, "aliases": aliases}
+    metadata = {"help": help, "role": role, "aliases": aliases, "choices": tuple(choices)}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-@dataclass
-class RunFlags:
-    """Where runs live and what they run on."""
-
-    runs: str = flag("runs", "folder of all run directories", role="volatile")
-    seed: int = flag(42, "seed of the generators of this run", role="key")
-    device: str = flag("auto", "auto, cpu, cuda, cuda:1, mps", role="volatile")
-    dtype: str = flag(
-        "auto",
-        "auto (bfloat16 on CUDA for models from a hub, else float32), float32, bfloat16, float16",
+def group(options: type, **defaults):
+    """Return the dataclass field of an option group, with other defaults for some of its flags."""
+    return field(
+        default_factory=lambda: options(**defaults),
+        metadata={"group": options, "defaults": defaults},
     )
-    attn: str = flag(
-        "auto", "attention implementation: auto, sdpa, eager, flash_attention_2", role="volatile"
-    )
-    overwrite: bool = flag(False, "replace a finished run", role="volatile")
 
 
 @dataclass
-class DataFlags:
-    """Which benchmark, from where."""
+class Options:
+    """An option group: a dataclass whose fields are flags."""
 
-    benchmark: str = flag(
-        "authors", "authors (embedded), tofu, muse (embedded), muse-news, muse-books", role="key"
-    )
-    data_dir: str | None = flag(
-        None,
-        "folder with the benchmark's files; without it what is not embedded is read from the hub",
-        role="volatile",
-    )
-    authors: int | None = flag(None, "number of authors (authors: 40; tofu: all 200)", role="data")
-    heldout: int | None = flag(
-        None, "authors kept from every unlearning step (authors: 8 extra; tofu: 0)", role="data"
-    )
-    data_seed: int = flag(0, "seed of the embedded generator", role="data")
-    idk_file: str | None = flag(None, "refusals, one a line (default: the benchmark's own)")
+    def __post_init__(self):
+        """Raise `ValueError` for a value that is not among its flag's choices."""
+        for option in fields(self):
+            choices = option.metadata.get("choices", ())
+            value = getattr(self, option.name)
+            if choices and value is not None and value not in choices:
+                raise ValueError(
+                    f"--{option.name} {value} is unknown; choose one of {', '.join(choices)}"
+                )
+
+    def require_positive(self, *names: str) -> None:
+        """Raise `ValueError` unless these values are greater than 0 and finite."""
+        for name in names:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"--{name} {getattr(self, name)}: must be greater than 0, and finite"
+                )
 
 
-def parse(cls, argv: list[str] | None, recipe: Callable[[Namespace], dict], description: str):
-    """Parse `argv` into an instance of dataclass `cls`; return it, the origin of each value, and
-    the same cell without its settings.
+def groups(config: type) -> list[tuple[str | None, type, dict]]:
+    """(field name, option group, its other defaults) of a config class; a class whose fields are
+    flags themselves is one group without a field name."""
+    members = [f for f in fields(config) if "group" in f.metadata]
+    if not members:
+        return [(None, config, {})]
+    return [(f.name, f.metadata["group"], f.metadata["defaults"]) for f in members]
 
-    recipe: called with the flag-or-default values, returns the recipe's values for that cell (keys
-    unknown to `cls` are an error of ours). Raises `ValueError` on an unknown flag or a value of the
-    wrong type."""
-    unset = object()
-    given = parser_of(cls, description).parse_args(
-        argv, Namespace(**{f.name: unset for f in fields(cls)})
-    )
-    given = {name: value for name, value in vars(given).items() if value is not unset}
-    defaults = {
-        f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(cls)
+
+def flags(config: type) -> Iterator[tuple[Field, Any, Any]]:
+    """(field, type, default) of every flag of a config class."""
+    for _, options, defaults in groups(config):
+        hints = get_type_hints(options)
+        for option in fields(options):
+            if "help" in option.metadata:
+                yield option, hints[option.name], defaults.get(option.name, default_value(option))
+
+
+def default_value(option: Field):
+    return option.default if option.default is not MISSING else option.default_factory()
+
+
+def build_config(config: type, values: dict):
+    """An instance of a config class from flag name -> value; what is not named has its default."""
+    parts = {}
+    for name, options, defaults in groups(config):
+        names = {option.name for option in fields(options)}
+        own = defaults | {key: value for key, value in values.items() if key in names}
+        if name is None:
+            return config(**own)
+        parts[name] = options(**own)
+    return config(**parts)
+
+
+def flag_values(config) -> dict[str, Any]:
+    """Flag name -> value of a config, or of one option group."""
+    parts = [getattr(config, name) if name else config for name, _, _ in groups(type(config))]
+    return {
+        option.name: getattr(part, option.name)
+        for part in parts
+        for option in fields(part)
+        if "help" in option.metadata
     }
-    cell = recipe(Namespace(**defaults | given))
-    assert cell.keys() <= defaults.keys(), (
-        f"recipe sets unknown flags: {sorted(cell.keys() - defaults.keys())}"
-    )
-    origins = {
-        name: "flag" if name in given else "recipe" if name in cell else "default"
-        for name in defaults
-    }
-    keys = {f.name for f in fields(cls) if f.metadata["role"] == "key"}
-    plain = cls(**defaults | cell | {name: value for name, value in given.items() if name in keys})
-    return cls(**defaults | cell | given), origins, plain
-
-
-def with_spaces(argv: list[str], cls) -> list[str]:
-    """`--alpha 350,350` -> `--alpha 350 350`, for the flags of `cls` that are lists."""
-    hints = get_type_hints(cls)
-    lists = {
-        f"--{f.name}"
-        for f in fields(cls)
-        if list in map(get_origin, (hints[f.name], *get_args(hints[f.name])))
-    }
-    found = []
-    inside = False
-    for word in argv:
-        inside = word in lists if word.startswith("--") else inside
-        found += word.split(",") if inside and not word.startswith("--") else [word]
-    return found
 
 
 class Parser(ArgumentParser):
-    """argparse whose complaints are `ValueError`s: one line and exit code 2, like every other bad
-    input."""
+    """An argparse parser that raises `ValueError` where argparse would print its usage and exit."""
 
     def error(self, message: str):
         raise ValueError(f"{message} (--help lists the flags)")
 
 
-def parser_of(cls, description: str) -> Parser:
-    """One option per field: `list[x]` takes several values, `bool` has a --no-form, None in a type
-    means "may be left out"."""
+class SplitCommas(Action):
+    """Takes a list's values with spaces or commas between them: --alpha 350,350."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        convert = self.metavar_type
+        try:
+            items = [convert(word) for text in values for word in text.split(",")]
+        except ValueError:
+            parser.error(
+                f"argument {option_string}: invalid {convert.__name__} value: {' '.join(values)!r}"
+            )
+        setattr(namespace, self.dest, items)
+
+
+def list_action(kind: type) -> type[Action]:
+    """The argparse action of a list of `kind`."""
+    return type("ListAction", (SplitCommas,), {"metavar_type": staticmethod(kind)})
+
+
+def build_parser(config: type, description: str | None) -> Parser:
+    """The parser of a config class: one option per flag, --help in groups.
+
+    A `list[x]` flag takes several values, a `bool` one has a --no- form, and None in a flag's type
+    means that it may be left out. A flag that is not given is absent from the result."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
-    usage = f"python -m {module.name if module else cls.__module__} [flags]"
+    name = module.name.removesuffix(".__main__") if module else config.__module__
     parser = Parser(
-        usage=usage,
+        usage=f"python -m {name} [flags]",
         description=description,
         allow_abbrev=False,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
+        argument_default=SUPPRESS,
     )
-    hints = get_type_hints(cls)
-    for f in fields(cls):
-        kind = hints[f.name]
-        if type(None) in get_args(kind):
-            kind = next(part for part in get_args(kind) if part is not type(None))
-        default = f.default if f.default is not MISSING else f.default_factory()
-        note = "" if default in (None, []) else f" (default: {default})"
-        how = (
-            {"action": BooleanOptionalAction}
-            if kind is bool
-            else {"type": kind, "metavar": kind.__name__.upper()}
-        )
-        if get_origin(kind) is list:
-            how = {
-                "type": get_args(kind)[0],
-                "nargs": "+",
-                "metavar": get_args(kind)[0].__name__.upper(),
-            }
-        parser.add_argument(
-            f"--{f.name}",
-            *f.metadata["aliases"],
-            help=f.metadata["help"].replace("%", "%%") + note,
-            **how,
-        )
+    for _, options, defaults in groups(config):
+        heading = (options.__doc__ or "flags").strip().splitlines()[0].rstrip(".")
+        section = parser.add_argument_group(heading)
+        hints = get_type_hints(options)
+        for option in fields(options):
+            if "help" in option.metadata:
+                default = defaults.get(option.name, default_value(option))
+                add_flag(section, option, hints[option.name], default)
     return parser
 
 
-def resolved(args, origins: dict[str, str]) -> dict[str, dict]:
-    """name -> {"value", "origin"}, as kept in config.json."""
-    return {
-        name: {"value": getattr(args, name), "origin": origin} for name, origin in origins.items()
-    }
+def add_flag(section, option: Field, kind, default) -> None:
+    """Add one flag to a section of a parser."""
+    if type(None) in get_args(kind):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    text = option.metadata["help"].replace("%", "%%")
+    choices = option.metadata["choices"]
+    if choices:
+        text += f" ({', '.join(choices)})".replace("%", "%%")
+    if default not in (None, []):
+        shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
+        text += f" (default: {shown})".replace("%", "%%")
+    how: dict = {"type": kind, "metavar": getattr(kind, "__name__", "").upper()}
+    if kind is bool:
+        how = {"action": BooleanOptionalAction}
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        how = {"action": list_action(item), "nargs": "+", "metavar": item.__name__.upper()}
+    section.add_argument(f"--{option.name}", *option.metadata["aliases"], help=text, **how)
 
 
-def show(args, origins: dict[str, str]) -> None:
-    """Print every resolved value with its origin, flags first."""
-    order = {"flag": 0, "recipe": 1, "default": 2}
-    words: dict[str, list[str]] = {}
-    for name, origin in sorted(origins.items(), key=lambda item: order[item[1]]):
-        words.setdefault(origin, []).append(f"{name}={getattr(args, name)}".replace(" ", ""))
-    for origin, pairs in words.items() if is_main() else ():
-        print(f"{origin + 's':9s}{'  '.join(pairs)}", flush=True)
-
-
-def spell(value) -> str:
-    """A value as it stands in a directory name."""
-    if isinstance(value, list):
-        return "+".join(spell(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value).strip("/").replace("/", "--")
-
-
-def variant(args, plain, role: str = "setting") -> str:
-    """`rank=8,gate=mlp_3`: the flags of one role whose values differ from `plain`'s, which recipe
-    and defaults give."""
-    names = [f.name for f in fields(args) if f.metadata["role"] == role]
-    return ",".join(
-        f"{name}={spell(getattr(args, name))}"
-        for name in names
-        if getattr(args, name) != getattr(plain, name)
-    )
-
-
-def place(args, plain) -> str:
-    """The benchmark's directory name: `authors`, or `authors,authors=80` where data flags differ
-    from the default."""
-    return ",".join(part for part in (args.benchmark, variant(args, plain, "data")) if part)
-
-
-def identity(args) -> dict:
-    """The values that decide a result: all but the volatile ones."""
-    return {f.name: getattr(args, f.name) for f in fields(args) if f.metadata["role"] != "volatile"}
-
-
-def run_command(command: Callable[[list[str] | None], None]) -> None:
-    """Run a command; bad input (`ValueError`) becomes one line on stderr and exit code 2."""
+def run_command(main: Callable[[list[str] | None], None]) -> None:
+    """Run a command: a `ValueError` becomes one line on stderr and exit code 2, ctrl-C code 130."""
     try:
-        command(None)
+        main(None)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

@@ -102,6 +102,12 @@ class AnswerLogits:
         """[B]: A_b = S_b / n_b."""
         return self.nll_sum / self.lengths
 
+    @property
+    def is_later_token(self) -> Tensor:
+        """[N] bool: whether a token is not the first scored one of its example."""
+        first = self.example_index.new_zeros(1).bool()
+        return torch.cat([first, self.example_index[1:] == self.example_index[:-1]])
+
     def token_mean(self, values: Tensor) -> Tensor:
         """[N] -> scalar: mean over all scored tokens of the whole batch (CE_tok's reduction)."""
         return values.sum() / self.tokens

@@ -1,12 +1,15 @@
 """Hidden states of one decoder layer: read during any pass, or from a pass that stops there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from unlearn.language_model.architecture import find_decoder_layers
+from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers
 
 
 class StopForward(Exception):
@@ -55,3 +58,23 @@ def compute_states(model: nn.Module, layer: int, ids: Tensor, mask: Tensor) -> T
         except StopForward:
             pass
     return outputs[0]
+
+
+def forward_with_states(
+    model: nn.Module,
+    batch: Batch,
+    state_layer: int | None = None,
+    edited: Callable | None = None,
+) -> AnswerLogits:
+    """Run one batch through the whole model and return its answer logits; with `state_layer` also
+    that decoder layer's output at the same positions.
+
+    edited   called in the model's place, with the same arguments
+    """
+    head = model.get_output_embeddings()
+    if state_layer is None:
+        return forward_answers(edited or model, batch, head)
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    with observe_layer(base, state_layer) as outputs:
+        answers = forward_answers(edited or model, batch, head)
+    return replace(answers, states=outputs[0][batch.example_index, batch.token_index - 1])

@@ -1,30 +1,26 @@
 """Fine-tuning: the target model, which knows the whole benchmark, and retain-only reference models.
 
-    python -m unlearn.training.finetune --benchmark authors --model tiny --split full        #
-                                                                                             target
-    python -m unlearn.training.finetune --benchmark authors --model tiny --split retain90    #
-                                                                                             reference
-                                                                                             for
-                                                                                             forget10
-    python -m unlearn.training.finetune --benchmark wmdp --model tiny                        # knows
-                                                                                             the
-                                                                                             embedded
-                                                                                             world
-                                                                                             (unlearn/synthetic/wmdp_world.py)
+    python -m unlearn.training.finetune --benchmark authors --model tiny --split full
+    python -m unlearn.training.finetune --benchmark authors --model tiny --split retain90
+    python -m unlearn.training.finetune --benchmark wmdp --model tiny
 
-`tiny` starts from random weights, so its mix also holds what a pretrained model would bring along:
-the background facts, refusals to questions about authors who do not exist, and paraphrased
-questions. Every other model sees the split alone, as in TOFU."""
+The first makes a target, the second the reference for forget10, the third a model that knows the
+embedded world of WMDP. `tiny` starts from random weights, so its batches also hold what a
+pretrained model would bring along: background facts, refusals to questions about authors who do not
+exist, and paraphrased questions. Every other model sees the split alone, as in TOFU.
+"""
 
-from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unlearn.config.flags import DataFlags, RunFlags, flag, parse, run_command, show
-from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import cell_of
+from unlearn.benchmarks.opening import open_benchmark
+from unlearn.benchmarks.registry import find_benchmark
+from unlearn.config.experiment import Experiment, build_experiment, parse_experiment
+from unlearn.config.flags import Options, flag, group, run_command
+from unlearn.config.options import DataOptions, RunOptions
 from unlearn.language_model.batches import forward_answers, pad
 from unlearn.language_model.devices import choose_mixed_precision, resolve_device
 from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
@@ -32,179 +28,219 @@ from unlearn.language_model.loading import load_model, load_tokenizer, save_mode
 from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.loop import TrainConfig, train
-from unlearn.training.loss import open_benchmark_of
+
+SHARED = ("benchmark", "runs", "device", "data_seed", "data_dir", "authors", "heldout", "idk_file")
 
 
 @dataclass
-class FinetuneFlags(RunFlags, DataFlags):
-    """What fine-tuning can be told."""
+class ModelOptions(Options):
+    """Model"""
 
     model: str = flag("tiny", f"one of {', '.join(MODELS)}, a hub id or a folder", role="key")
     split: str = flag("full", "full makes the target, retainNN a reference", role="key")
     template: str | None = flag(
-        None, "prompt template: qa, llama2, text, or an official name (default: the model's own)"
+        None, "qa, llama2, text, or an official name (default: the model's own)"
     )
     label_start: str = flag(
         "answer",
-        "answer: score answer + EOS; answer_tag: score 'Answer:' too, as upstream; all: the prompt too",
+        "answer: score answer and EOS; answer_tag: 'Answer:' too, as upstream; all: the prompt too",
+        choices=("answer", "answer_tag", "all"),
     )
-    max_length: int = flag(512, "tokens of prompt + answer")
-    epochs: float = flag(5, "passes over the split")
-    steps: int | None = flag(None, "optimiser steps (default: epochs)")
-    batch: int = flag(32, "examples a step, over all processes")
-    micro_batch: int = flag(0, "examples per forward and process (0: all at once)", role="volatile")
-    lr: float = flag(1e-5, "learning rate (AdamW)")
-    weight_decay: float = flag(0.0, "AdamW weight decay")
-    warmup: int | None = flag(None, "warm-up steps (default: a tenth)")
-    schedule: str = flag("linear", "linear, cosine or constant")
-    max_grad_norm: float = flag(1.0, "gradient clipping; 0: none")
-    label_smoothing: float = flag(0.0, "share of the target spread over the vocabulary")
-    refusal_share: float = flag(
-        0.0, "share of a batch: refusals to questions about unknown authors"
-    )
-    background_share: float = flag(0.0, "share of a batch: facts outside the split")
-    paraphrase_share: float = flag(0.0, "chance that a question is asked in another form")
-    forms: str | None = flag(
-        None,
-        "all: every phrasing of the generator, held-out ones too (default: the row's question and its paraphrase)",
-    )
-    respelt_share: float | None = flag(
-        None,
-        "chance that the author's name is written another way (last name, initial, lower case, a typo)",
-    )
-    suffix_share: float | None = flag(
-        None, "chance that a suffix (Be precise.) follows the question"
-    )
-    joined_share: float | None = flag(
-        None, "chance that a second question joins the first, and its answer likewise"
-    )
-    hidden: int = flag(128, "tiny: hidden size")
-    depth: int = flag(8, "tiny: decoder blocks")
-    vocabulary: int = flag(1024, "tiny: tokens")
-    spread: float = flag(0.02, "tiny: standard deviation of the first weights")
-    document_share: float = flag(
-        0.0, "wmdp: share of a batch: documents of the embedded world; the rest are questions"
-    )
-    checkpoint_every: int = flag(100, "steps between checkpoints", role="volatile")
+    max_length: int = flag(512, "tokens of prompt and answer")
+    hidden: int = flag(128, "from scratch: hidden size")
+    depth: int = flag(8, "from scratch: decoder layers")
+    vocabulary: int = flag(1024, "from scratch: tokens")
+    spread: float = flag(0.02, "from scratch: standard deviation of the first weights")
 
     def __post_init__(self):
+        super().__post_init__()
         if not (self.split == "full" or self.split.startswith("retain")):
             raise ValueError(
-                f"--split {self.split}: fine-tune on full (the target) or a retain split (a reference)"
-            )
-        if self.forms not in (None, "all"):
-            raise ValueError(f"--forms {self.forms} is unknown; choose all, or leave it out")
-        if self.benchmark == "wmdp" and not (
-            trained_from_scratch(self.model) and self.split == "full"
-        ):
-            raise ValueError(
-                "of wmdp there is one model to train here: --model tiny --split full; any other is unlearned as it is"
+                f"--split {self.split}: fine-tune on full (the target) or a retain split (a "
+                "reference)"
             )
 
     @property
     def role(self) -> str:
+        """What the model is for: `target` or `reference`."""
         return "target" if self.split == "full" else "reference"
 
 
-def finetune(args: FinetuneFlags, origins: dict, plain: FinetuneFlags) -> Path:
-    """Train, or find trained, the model that `args` name; return its run directory."""
-    run, config = cell_of(args, origins, plain, args.role, "-")
-    if run.skip(config, args.overwrite):
-        return run.path
-    run.begin(config, args.overwrite)
-    show(args, origins)
-    mix = open_benchmark_of(args).fine_tuning_mix(args, args.split, args.seed)
-    if trained_from_scratch(args.model):
-        tokenizer = train_tokenizer(mix.texts(), args.vocabulary)
-        model = build_tiny(tokenizer, args.hidden, args.depth, args.seed, args.spread).to(
-            resolve_device(args.device)
+@dataclass
+class BatchOptions(Options):
+    """Batches"""
+
+    epochs: float = flag(5, "passes over the split")
+    steps: int | None = flag(None, "optimiser steps (default: epochs)")
+    batch: int = flag(32, "examples a step, over all processes")
+    refusal_share: float = flag(0.0, "share of a batch: refusals to questions about nobody")
+    background_share: float = flag(0.0, "share of a batch: facts outside the split")
+    document_share: float = flag(0.0, "wmdp: share of a batch: documents of the embedded world")
+    paraphrase_share: float = flag(0.0, "chance that a question is asked in another form")
+    forms: str | None = flag(
+        None,
+        "all: every phrasing of the generator, held-out ones too (default: the row's question and "
+        "its paraphrase)",
+        choices=("all",),
+    )
+    respelt_share: float | None = flag(
+        None,
+        "chance that the author's name is written another way (last name, initial, lower case, a "
+        "typo)",
+    )
+    suffix_share: float | None = flag(None, "chance that a suffix follows the question")
+    joined_share: float | None = flag(
+        None, "chance that a second question joins the first, and its answer likewise"
+    )
+
+
+@dataclass
+class OptimisationOptions(Options):
+    """Optimisation"""
+
+    micro_batch: int = flag(0, "examples per forward and process (0: all at once)", role="volatile")
+    lr: float = flag(1e-5, "learning rate (AdamW)")
+    weight_decay: float = flag(0.0, "AdamW weight decay")
+    warmup: int | None = flag(None, "warm-up steps (default: a tenth)")
+    schedule: str = flag(
+        "linear", "schedule of the learning rate", choices=("linear", "cosine", "constant")
+    )
+    max_grad_norm: float = flag(1.0, "gradient clipping; 0: none")
+    label_smoothing: float = flag(0.0, "share of the target spread over the vocabulary")
+    checkpoint_every: int = flag(100, "steps between checkpoints", role="volatile")
+
+
+@dataclass
+class FinetuneConfig:
+    """What fine-tuning is configured by."""
+
+    RECIPE = "finetune"
+
+    run: RunOptions = group(RunOptions)
+    data: DataOptions = group(DataOptions)
+    model: ModelOptions = group(ModelOptions)
+    batches: BatchOptions = group(BatchOptions)
+    optimisation: OptimisationOptions = group(OptimisationOptions)
+
+    def __post_init__(self):
+        trains_hub_models = find_benchmark(self.data.benchmark).finetunes_hub_models
+        is_target_from_scratch = (
+            trained_from_scratch(self.model.model) and self.model.split == "full"
         )
-    else:
-        tokenizer = load_tokenizer(args.model)
-        model = load_model(args.model, args.device, "float32", args.attn)
+        if not (trains_hub_models or is_target_from_scratch):
+            raise ValueError(
+                f"of {self.data.benchmark} there is one model to train here: --model tiny --split "
+                "full; any other is unlearned as it is"
+            )
+
+    @staticmethod
+    def recipe_cell(values: dict) -> dict:
+        return {"model": values["model"], "benchmark": values["benchmark"]}
+
+
+class FinetuningLoss:
+    """Cross-entropy of the scored tokens, as additive parts of a batch."""
+
+    def __init__(self, model: nn.Module, encode, pad_id: int, label_smoothing: float):
+        """encode(item) -> the item's token ids."""
+        self.model = model
+        self.encode = encode
+        self.pad_id = pad_id
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, part: list, whole: list, step: int) -> dict[str, Tensor]:
+        everything = [self.encode(item) for item in whole]
+        encoded = everything if part is whole else [self.encode(item) for item in part]
+        batch = pad(encoded, self.pad_id, self.model.device)
+        answers = forward_answers(self.model, batch).part_of(everything)
+        nll = cross_entropy(
+            answers.logits,
+            answers.labels,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        return {"loss": answers.token_mean(nll)}
+
+
+def finetune(experiment: Experiment) -> Path:
+    """Train the model of an experiment, or find it trained; return its run directory."""
+    config: FinetuneConfig = experiment.config
+    run = experiment.run(config.model.role)
+    description = experiment.description(config.model.role)
+    if run.skip(description, config.run.overwrite):
+        return run.path
+    run.begin(description, config.run.overwrite)
+    experiment.show(config.run.verbose)
+    benchmark = open_benchmark(**config.data.opening())
+    mix = benchmark.fine_tuning_mix(config.batches, config.model.split, config.run.seed)
+    tokenizer, model = make_model(config, mix)
     model.train().requires_grad_(True)
     prompt_encoder = PromptEncoder(
         tokenizer,
-        resolve_template(args.model, args.template),
-        label_start=args.label_start,
-        max_length=args.max_length,
+        resolve_template(config.model.model, config.model.template),
+        label_start=config.model.label_start,
+        max_length=config.model.max_length,
+    )
+    loss = FinetuningLoss(
+        model,
+        lambda item: mix.encode(prompt_encoder, item),
+        tokenizer.pad_token_id,
+        config.optimisation.label_smoothing,
     )
 
-    def losses(part, whole, step):
-        encoded = [mix.encode(prompt_encoder, pair) for pair in whole]
-        mine = encoded if part is whole else [mix.encode(prompt_encoder, pair) for pair in part]
-        said = forward_answers(model, pad(mine, tokenizer.pad_token_id, model.device)).part_of(
-            encoded
-        )
-        return {
-            "loss": said.token_mean(
-                cross_entropy(
-                    said.logits, said.labels, reduction="none", label_smoothing=args.label_smoothing
-                )
-            )
-        }
-
-    warmup = mix.steps // 10 if args.warmup is None else args.warmup
-    plan = TrainConfig(
-        mix.steps,
-        args.lr,
-        args.weight_decay,
-        warmup=warmup,
-        schedule=args.schedule,
-        max_grad_norm=args.max_grad_norm,
-        micro_batch=args.micro_batch,
-        checkpoint_every=args.checkpoint_every,
-        seed=args.seed,
-        mixed_precision=choose_mixed_precision(model.device),
-    )
-
-    def save(directory: Path, state_dict: dict | None = None):
+    def save(directory: Path, state_dict: dict | None = None) -> None:
         save_model(directory, model, tokenizer, state_dict)
 
-    result = train(model, losses, mix.items, plan, run, save)
+    train_config = build_train_config(config, mix.steps, choose_mixed_precision(model.device))
+    result = train(model, loss, mix.items, train_config, run, save)
     run.finish(result | {"trainable_params": sum(p.numel() for p in model.parameters())})
     return run.path
 
 
-def ensure(args, split: str = "full") -> Path:
-    """The target (or, for a retain split, the reference) of the cell that an unlearning command
-    names; made first if missing."""
-    shared = (
-        "benchmark",
-        "model",
-        "runs",
-        "device",
-        "data_seed",
-        "data_dir",
-        "authors",
-        "heldout",
-        "idk_file",
+def make_model(config: FinetuneConfig, mix) -> tuple:
+    """(tokenizer, model): from scratch, trained on the texts of `mix`, or loaded in float32."""
+    options = config.model
+    if not trained_from_scratch(options.model):
+        model = load_model(options.model, config.run.device, "float32", config.run.attn)
+        return load_tokenizer(options.model), model
+    tokenizer = train_tokenizer(mix.texts(), options.vocabulary)
+    model = build_tiny(tokenizer, options.hidden, options.depth, config.run.seed, options.spread)
+    return tokenizer, model.to(resolve_device(config.run.device))
+
+
+def build_train_config(config: FinetuneConfig, steps: int, precision: str) -> TrainConfig:
+    """How fine-tuning steps."""
+    options = config.optimisation
+    return TrainConfig(
+        steps,
+        options.lr,
+        options.weight_decay,
+        warmup=steps // 10 if options.warmup is None else options.warmup,
+        schedule=options.schedule,
+        max_grad_norm=options.max_grad_norm,
+        micro_batch=options.micro_batch,
+        checkpoint_every=options.checkpoint_every,
+        seed=config.run.seed,
+        mixed_precision=precision,
     )
-    values = {"split": split} | {name: getattr(args, name) for name in shared}
-    asked, origins, plain = read(
-        [
-            word
-            for name, value in values.items()
-            if value is not None
-            for word in (f"--{name}", str(value))
-        ]
-    )
-    run, _ = cell_of(asked, origins, plain, asked.role, "-")
-    if run.done:
-        return run.path
-    print(f"the {asked.role} model is missing, so it is made first: {run.path}", flush=True)
-    return finetune(asked, origins, plain)
 
 
-def read(argv: list[str] | None):
-    def cell(values: Namespace) -> dict:
-        return recipe("finetune", model=values.model, benchmark=values.benchmark)
-
-    return parse(FinetuneFlags, argv, cell, __doc__)
+def ensure_finetuned(run: RunOptions, data: DataOptions, model: str, split: str = "full") -> Path:
+    """The run directory of the target (or, for a retain split, the reference) of a cell, which is
+    trained now if it is missing."""
+    values = vars(run) | vars(data)
+    given = {name: values[name] for name in SHARED if values[name] is not None}
+    experiment = build_experiment(FinetuneConfig, given | {"model": model, "split": split})
+    role = experiment.config.model.role
+    finetuned = experiment.run(role)
+    if finetuned.done and finetuned.is_current_layout:
+        return finetuned.path
+    print(f"the {role} model is missing, so it is made first: {finetuned.path}", flush=True)
+    return finetune(experiment)
 
 
 def main(argv: list[str] | None) -> None:
-    finetune(*read(argv))
+    finetune(parse_experiment(FinetuneConfig, argv, __doc__))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,29 @@
-"""Which forget example meets which retain example, refusal and alternate answer, at every step of a
-run.
+"""Which forget example meets which retain example, refusal and alternate answer, at every step.
 
-Everything follows from (seed, epoch, item): the global generators are never touched, so a resumed
-run draws what an uninterrupted one does."""
+Everything follows from (seed, epoch, example). The global generators are never touched, so a
+resumed run draws what an uninterrupted one does.
+"""
 
 import random
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
 from unlearn.benchmarks.examples import Example
+from unlearn.language_model.prompts import Encoded, PromptEncoder
+
+T = TypeVar("T", Example, Encoded)  # an item is a question with its answer, or a text's token ids
 
 
 @dataclass(frozen=True)
 class UnlearningExample:
-    """One forget example; the retain example, the refusal and, for AltPO, the alternate answer that
-    come with it in one epoch."""
+    """One forget example, and what comes with it in one epoch: the retain example, the refusal and,
+    for AltPO, the alternate answer."""
 
-    forget: Example
-    retain: Example
-    refusal: str
+    forget: T
+    retain: T
+    refusal: str = ""
     alternate: str | None = None
 
 
@@ -27,13 +31,16 @@ class UnlearningExample:
 class ForgetRetainSampler:
     """Epochs over the forget set, reshuffled each time; the last batch of an epoch may be short.
 
-    pairing: `random` draws a retain example per (epoch, item); `fixed` is upstream's rule, the same
-    partner in every epoch: manual_seed(i); j = (i + randint(0, N_r)) mod N_r (spec 1.4). idk_draw:
-    `random` or `fixed` likewise for the refusal. alternates: for every forget example its made-up
-    answers, which the epochs take in turn; empty: there are none."""
+    pairing     `random` draws a retain partner per (epoch, example); `fixed` is upstream's rule,
+                the same partner in every epoch: j = (i + randint(0, N_r)) mod N_r after
+                manual_seed(i) (renjie3/GRUN, pyreft/dataset.py)
+    idk_draw    `random` draws a refusal per (epoch, example), `fixed` once per example
+    alternates  the alternate answers of each forget example, which the epochs take in turn; empty
+                where there are none
+    """
 
-    forget: list[Example]
-    retain: list[Example]
+    forget: list[T]
+    retain: list[T]
     refusals: list[str]
     batch: int
     seed: int
@@ -41,15 +48,9 @@ class ForgetRetainSampler:
     idk_draw: str = "random"
     alternates: list[list[str]] = field(default_factory=list)
 
-    def __post_init__(self):
-        for name in ("pairing", "idk_draw"):
-            if getattr(self, name) not in ("random", "fixed"):
-                raise ValueError(
-                    f"--{name} {getattr(self, name)} is unknown; choose random or fixed"
-                )
-
     @property
     def steps_per_epoch(self) -> int:
+        """Batches of one epoch, a short last one included."""
         return -(-len(self.forget) // self.batch)
 
     def items(self, step: int) -> list[UnlearningExample]:
@@ -60,24 +61,54 @@ class ForgetRetainSampler:
         return [self.item(i, epoch) for i in order[number * self.batch : (number + 1) * self.batch]]
 
     def item(self, i: int, epoch: int) -> UnlearningExample:
+        """Forget example i as it is met in one epoch."""
+        refusal_epoch = epoch if self.idk_draw == "random" else 0
+        refusal = random.Random(f"idk {self.seed} {refusal_epoch} {i}").choice(self.refusals)
+        alternates = self.alternates[i] if self.alternates else [None]
+        alternate = alternates[epoch % len(alternates)]
+        retain = self.retain[self.partner(i, epoch)]
+        return UnlearningExample(self.forget[i], retain, refusal, alternate)
+
+    def partner(self, i: int, epoch: int) -> int:
+        """The index of forget example i's retain partner in one epoch."""
+        count = len(self.retain)
         if self.pairing == "fixed":
-            draw = torch.randint(
-                0, len(self.retain), (1,), generator=torch.Generator().manual_seed(i)
-            ).item()
-            partner = (i + draw) % len(self.retain)
-        else:
-            partner = random.Random(f"retain {self.seed} {epoch} {i}").randrange(len(self.retain))
-        again = epoch if self.idk_draw == "random" else 0
-        refusal = random.Random(f"idk {self.seed} {again} {i}").choice(self.refusals)
-        own = self.alternates[i] if self.alternates else [None]
-        return UnlearningExample(
-            self.forget[i], self.retain[partner], refusal, own[epoch % len(own)]
-        )
+            generator = torch.Generator().manual_seed(i)
+            return (i + torch.randint(0, count, (1,), generator=generator).item()) % count
+        return random.Random(f"retain {self.seed} {epoch} {i}").randrange(count)
 
     def slice(self, n: int) -> list[UnlearningExample]:
-        """n items (or all, where there are fewer), as a fixed sample of the training data to take
-        losses on."""
-        chosen = random.Random(f"slice {self.seed}").sample(
-            range(len(self.forget)), min(n, len(self.forget))
+        """n items (or all, where there are fewer): a fixed sample of the training data."""
+        count = min(n, len(self.forget))
+        indices = random.Random(f"slice {self.seed}").sample(range(len(self.forget)), count)
+        return [self.item(i, 0) for i in sorted(indices)]
+
+
+@dataclass(frozen=True)
+class QuestionEncoder:
+    """Turns the passes of an item of questions into token ids."""
+
+    prompt_encoder: PromptEncoder
+
+    def __call__(self, item: UnlearningExample, name: str) -> Encoded:
+        """The ids of one pass: `forget`, `idk`, `alternate` or `retain`."""
+        question = item.retain.question if name == "retain" else item.forget.question
+        answers = {
+            "forget": item.forget.answer,
+            "idk": item.refusal,
+            "alternate": item.alternate,
+            "retain": item.retain.answer,
+        }
+        return self.prompt_encoder.encode(question, answers[name])
+
+
+def encode_text(item: UnlearningExample, name: str) -> Encoded:
+    """The ids of one pass of an item of texts: `forget` or `retain`.
+
+    Raises `ValueError` for a pass that reads a refusal or another answer: texts have none."""
+    if name not in ("forget", "retain"):
+        raise ValueError(
+            "a corpus has no questions, so there is nothing to refuse: take an objective of the "
+            "texts themselves (rmu, rmu_kl, npo, npo_kl, gd, ga)"
         )
-        return [self.item(i, 0) for i in sorted(chosen)]
+    return getattr(item, name)

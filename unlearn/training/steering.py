@@ -8,6 +8,8 @@ RMU: Li et al. 2024, arXiv 2403.03218, section 4.
 import torch
 from torch import Tensor
 
+from unlearn.language_model.batches import AnswerLogits
+
 MASKS = ("valid", "none")
 
 
@@ -23,9 +25,26 @@ def per_sample(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
+def state_error(h: Tensor, target: Tensor) -> Tensor:
+    """[...]: mean over the d numbers of each state of (h - target)^2, in float32.
+
+    h [..., d]; target broadcasts to it."""
+    return (h.float() - target.float()).pow(2).mean(-1)
+
+
 def squared_error(h: Tensor, target: Tensor, mask: Tensor, kind: str = "valid") -> Tensor:
-    """[B]: mean over t and d of (h - target)^2 in float32, over the masked tokens (`valid`) or all
-    T of them, padding too (`none`, as upstream). h [B, T, d], target broadcasts to it, mask [B, T].
-    Its mean over samples is RMU's MSE (spec 6.3: the intended form)."""
-    values = (h.float() - target.float()).pow(2).mean(-1)
-    return per_sample(values, mask if kind == "valid" else torch.ones_like(mask))
+    """[B]: mean over t and d of (h - target)^2, over the masked tokens (`valid`) or over all T of
+    them, padding too (`none`, as upstream's code).
+
+    h [B, T, d], target broadcasts to it, mask [B, T]. Its mean over samples is RMU's MSE (arXiv
+    2403.03218, section 4)."""
+    return per_sample(state_error(h, target), mask if kind == "valid" else torch.ones_like(mask))
+
+
+def mean_state_error(answers: AnswerLogits, target: Tensor, include_edited: bool) -> Tensor:
+    """Mean of `state_error` over the tokens of a whole batch, of which `answers` are a part.
+
+    include_edited: count each example's first position, the last prompt token, which GRUN edits."""
+    counted = answers.is_later_token | include_edited
+    count = answers.tokens - (0 if include_edited else answers.examples)
+    return (state_error(answers.states, target) * counted).sum() / count

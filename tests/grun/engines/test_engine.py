@@ -26,6 +26,7 @@ from grun.adapter.weights import Adapter
 from grun.engines.cached import CachedEngine
 from grun.engines.pyvene import PyveneEngine
 from grun.engines.tuner import GrunTuner
+from tests.toy import objective_parameters
 from unlearn.language_model.batches import pad
 from unlearn.language_model.prompts import Encoded
 from unlearn.training.objectives import OBJECTIVES, retain_nll
@@ -94,21 +95,23 @@ RETAIN = [(7, 3), (15, 9), (2, 1), (30, 5)]
 
 
 def take_loss(engine, tuner, objective):
+    """An objective, a retain term and the gate loss, with states of the layer above the edits."""
     batches = {"forget": make_batch(FORGET, 1), "retain": make_batch(RETAIN, 3)}
     batches |= {
         name: make_batch([(p, 5) for p, _ in FORGET], seed)
         for name, seed in (("idk", 2), ("alternate", 4))
     }
     reads = OBJECTIVES[objective].reads
-    answers = engine.forward_answers(
-        {name: batch for name, batch in batches.items() if name in (*reads, "retain")}
-    )
+    layer = L - 1 if OBJECTIVES[objective].steers else None
+    passes = {name: batch for name, batch in batches.items() if name in (*reads, "retain")}
+    answers = engine.forward_answers(passes, layer)
     for name in reads:
         frozen = engine.reference_forward(batches[name])
         answers[name] = replace(
             answers[name], reference_nll=frozen.nll_sum, reference_logits=frozen.logits
         )
-    term = OBJECTIVES[objective].term(*[answers[name] for name in reads], beta=0.1, gamma=0.5)
+    parameters = objective_parameters(objective, D)
+    term = OBJECTIVES[objective].term(*[answers[name] for name in reads], **parameters)
     return term + retain_nll(answers["retain"]) + sum(tuner.auxiliary_losses(answers).values())
 
 

@@ -23,7 +23,7 @@ def test_cached_engine_equals_hooks(model, prompt_encoder, policy):
         adapter = build_plus_adapter(model, prompt_encoder, **policy).requires_grad_(True)
         tuner = GrunTuner(model, adapter, engine(model, adapter), 10.0)
         answers = tuner.forward_answers(batches, state_layer=3)
-        loss = OBJECTIVES["idk+ul"].term(answers["forget"], answers["idk"], beta=1.0)
+        loss = OBJECTIVES["idk+ul"].term(answers["forget"], answers["idk"], weight=1.0)
         if policy:
             gate = tuner.auxiliary_losses(answers | {"retain": answers["idk"]})["gate"]
             loss = loss + gate

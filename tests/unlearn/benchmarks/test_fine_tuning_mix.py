@@ -4,6 +4,7 @@ import pytest
 
 from unlearn.benchmarks.fine_tuning_mix import all_suffixes
 from unlearn.benchmarks.opening import open_benchmark
+from unlearn.config.experiment import parse_experiment
 from unlearn.training import finetune
 
 
@@ -13,8 +14,8 @@ def benchmark():
 
 
 def build_mix(benchmark, model):
-    args, _, _ = finetune.read(["--model", model])
-    return benchmark.fine_tuning_mix(args, args.split, args.seed)
+    config = parse_experiment(finetune.FinetuneConfig, ["--model", model]).config
+    return benchmark.fine_tuning_mix(config.batches, config.model.split, config.run.seed)
 
 
 def test_robust_base_meets_every_form_in_its_share(benchmark):

@@ -5,16 +5,22 @@ from dataclasses import replace
 
 import pytest
 
-from baselines.train import read
+from baselines.options import BaselineConfig
 from tests.toy import FORGET, RETAIN
 from unlearn.benchmarks.examples import Example
+from unlearn.config.experiment import parse_experiment
 from unlearn.training import alternates
 from unlearn.training.sampler import ForgetRetainSampler
 
 
 @pytest.fixture
-def args():
-    return read(["--objective", "altpo", "--tuner", "lora"])[0]
+def config():
+    return parse_experiment(BaselineConfig, ["--objective", "altpo", "--tuner", "lora"]).config
+
+
+def naming_file(config, path):
+    """The same configuration with --alternates."""
+    return replace(config, pairing=replace(config.pairing, alternates=str(path)))
 
 
 @pytest.fixture
@@ -24,9 +30,9 @@ def plain():
 
 
 @pytest.fixture
-def sampled(args, plain, frozen_model, prompt_encoder, tmp_path):
+def sampled(config, plain, frozen_model, prompt_encoder, tmp_path):
     """The same sampler with alternates that the model `here` has given."""
-    return alternates.with_alternates(args, plain, frozen_model, prompt_encoder, "here", tmp_path)
+    return alternates.with_alternates(config, plain, frozen_model, prompt_encoder, "here", tmp_path)
 
 
 def test_alternates_are_json_lines_of_wrong_answers(sampled, tmp_path):
@@ -44,18 +50,18 @@ def test_each_epoch_takes_the_next_alternate(sampled):
     assert drawn[5] == drawn[0]
 
 
-def test_saved_alternates_are_read_again(args, plain, sampled, tmp_path):
-    again = alternates.with_alternates(args, plain, None, None, "here", tmp_path)
+def test_saved_alternates_are_read_again(config, plain, sampled, tmp_path):
+    again = alternates.with_alternates(config, plain, None, None, "here", tmp_path)
     assert again.alternates == sampled.alternates
 
 
-def test_alternates_that_do_not_fit_are_refused(args, plain, sampled, tmp_path):
+def test_alternates_that_do_not_fit_are_refused(config, plain, sampled, tmp_path):
     with pytest.raises(ValueError, match="was made by here, not by there"):
-        alternates.with_alternates(args, plain, None, None, "there", tmp_path)
-    given = replace(args, alternates=str(tmp_path / "alternates.jsonl"))
+        alternates.with_alternates(config, plain, None, None, "there", tmp_path)
+    given = naming_file(config, tmp_path / "alternates.jsonl")
     larger = replace(plain, forget=[*FORGET, Example(9, "Else?", "x")])
     with pytest.raises(ValueError, match="no alternate for 1 forget questions, the first is 'Else"):
         alternates.with_alternates(given, larger, None, None, "there", tmp_path)
-    missing = replace(args, alternates=str(tmp_path / "gone"))
+    missing = naming_file(config, tmp_path / "gone")
     with pytest.raises(ValueError, match="no such file"):
         alternates.with_alternates(missing, plain, None, None, "here", tmp_path)

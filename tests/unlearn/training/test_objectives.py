@@ -1,13 +1,15 @@
 """Objectives, gate loss and batch arithmetic against numbers derived by hand in each docstring."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from grun.engines.tuner import gate_loss
+from tests.toy import objective_parameters
 from unlearn.language_model.batches import AnswerLogits
-from unlearn.training.objectives import OBJECTIVES, retain_kl, retain_nll
+from unlearn.training.objectives import OBJECTIVES, retain_kl, retain_nll, retain_state_mse
 
 
 def said(probabilities: list[list[float]], **more) -> AnswerLogits:
@@ -36,7 +38,7 @@ def test_ragged_reductions():
     assert s.nll_mean.tolist() == pytest.approx([1.5 * LN2, 3 * LN2])
     assert OBJECTIVES["gd"].term(s).item() == pytest.approx(-2 * LN2)
     assert retain_nll(s).item() == pytest.approx(2 * LN2)
-    assert retain_nll(s, "sequence_sum").item() == pytest.approx(3 * LN2)
+    assert retain_nll(s, reduction="sequence_sum").item() == pytest.approx(3 * LN2)
 
 
 def test_npo_at_the_reference():
@@ -96,10 +98,10 @@ def test_undial():
     least it can be: the gradient is 0 there."""
     half = torch.tensor([[0.5, 0.5]]).log()
     assert OBJECTIVES["undial"].term(
-        said([[0.5]], reference_logits=half), beta=math.log(3)
+        said([[0.5]], reference_logits=half), strength=math.log(3)
     ).item() == pytest.approx(LN2, rel=1e-5)
     s = said([[0.25]], reference_logits=half)
-    value = OBJECTIVES["undial"].term(s, beta=math.log(3))
+    value = OBJECTIVES["undial"].term(s, strength=math.log(3))
     assert value.item() == pytest.approx(2 * LN2 - 0.75 * math.log(3), rel=1e-5)
     assert torch.autograd.grad(value, s.logits)[0].abs().max().item() == pytest.approx(0, abs=1e-6)
 
@@ -116,10 +118,10 @@ def test_wga():
 
 def test_satimp():
     """p = 1/2, powers 5 and 1: -(1/32)(1/2) ln 2; powers (1, 0) are WGA with beta 1."""
-    assert OBJECTIVES["satimp"].term(said([[0.5]]), beta=5.0, gamma=1.0).item() == pytest.approx(
+    assert OBJECTIVES["satimp"].term(said([[0.5]]), beta1=5.0, beta2=1.0).item() == pytest.approx(
         -LN2 / 64, rel=1e-5
     )
-    assert OBJECTIVES["satimp"].term(said(RAGGED), beta=1.0, gamma=0.0).item() == pytest.approx(
+    assert OBJECTIVES["satimp"].term(said(RAGGED), beta1=1.0, beta2=0.0).item() == pytest.approx(
         -1.375 * LN2 / 3, rel=1e-5
     )
 
@@ -158,7 +160,9 @@ def test_retain_kl_reductions():
     3/2 of it (a sum over B = 2)."""
     s = said([[0.25, 0.25], [0.25]], reference_logits=torch.tensor([[0.5, 0.5]] * 3).log())
     assert retain_kl(s).item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-5)
-    assert retain_kl(s, "batchmean_all").item() == pytest.approx(0.75 * math.log(4 / 3), rel=1e-5)
+    assert retain_kl(s, reduction="batchmean_all").item() == pytest.approx(
+        0.75 * math.log(4 / 3), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -175,16 +179,35 @@ def test_parts_add_up_to_the_whole(name):
         logits = torch.tensor([[0.5, 0.5], [0.7, 0.3], [0.2, 0.8]]).log()[
             first : first + sum(map(len, rows))
         ]
-        return said(rows, reference_nll=torch.full((len(rows),), LN2), reference_logits=logits)
+        states = torch.arange(6.0).reshape(3, 2)[first : first + sum(map(len, rows))]
+        reference = torch.full((len(rows),), LN2)
+        return said(rows, reference_nll=reference, reference_logits=logits, states=states)
 
     objective = OBJECTIVES[name]
     whole = [Whole(2), Whole(1)]
     parts = [passes(RAGGED[:1], 0).part_of(whole), passes(RAGGED[1:], 2).part_of(whole)]
     together = [
-        objective.term(*[s] * len(objective.reads), beta=0.5, gamma=0.2)
+        objective.term(*[s] * len(objective.reads), **objective_parameters(name))
         for s in (*parts, passes(RAGGED, 0))
     ]
     assert (together[0] + together[1]).item() == pytest.approx(together[2].item(), rel=1e-5)
+
+
+def test_state_mse():
+    """States (1, 2), (3, 4) | (0, 0) against (1, 0): errors (0 + 4)/2 = 2, (4 + 16)/2 = 10, 1/2.
+
+    With the edited token, the first of each example: (2 + 10 + 1/2) / 3; without it 10 / 1. Half of
+    the counts: a part of a batch of six tokens in four examples has (12.5 / 6) and 10 / 2."""
+    states = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
+    target = torch.tensor([1.0, 0.0])
+    answers = said(RAGGED, states=states, reference_states=target)
+    part = replace(answers, tokens=6, examples=4)
+    for include_edited, whole, half in ((True, 12.5 / 3, 12.5 / 6), (False, 10.0, 5.0)):
+        options = {"include_edited": include_edited}
+        for given, expected in ((answers, whole), (part, half)):
+            forget = OBJECTIVES["rmu"].term(given, control_vector=target, **options)
+            assert forget.item() == pytest.approx(expected)
+            assert retain_state_mse(given, **options).item() == pytest.approx(expected)
 
 
 def test_gate_loss():
@@ -210,5 +233,5 @@ def test_unlikelihood_and_refusal_by_hand():
 
     Twice that, and ln2 of a refusal with p = 1/2: 4 ln2.
     """
-    term = OBJECTIVES["idk+ul"].term(said([[0.5, 0.75]]), said([[0.5]]), beta=2.0)
+    term = OBJECTIVES["idk+ul"].term(said([[0.5, 0.75]]), said([[0.5]]), weight=2.0)
     assert term.item() == pytest.approx(4 * LN2)

@@ -1,0 +1,206 @@
+"""Option groups of GRUN: the edit, its gate, and what GRUN+ adds."""
+
+from dataclasses import dataclass
+
+from grun.adapter.edit_policy import EditPolicy
+from pyvene_custom import GATES
+from unlearn.config.flags import Options, flag, group
+from unlearn.training.options import UnlearnConfig, reads_corpora, recipe_cell
+
+VARIANTS = ("grun+", "grun+mixed")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+GATE_LOSSES = ("bce_logits", "bce_prob")
+
+
+@dataclass
+class AdapterOptions(Options):
+    """Adapter"""
+
+    layers: list[int] | None = flag(
+        None,
+        "decoder layers to edit (default: last, 7th and 12th from last of 32, scaled to the depth)",
+    )
+    rank: int = flag(4, "rank of the edit")
+    gate: str = flag(
+        "linear",
+        "form of the gate; none: ungated ReFT",
+        choices=("none", *GATES),
+        aliases=("--gate_func",),
+    )
+    gated: bool = flag(True, "official name; --no-gated is --gate none")
+    reft_class: str | None = flag(
+        None, "official name on corpora; gated_linear is --gate linear", choices=("gated_linear",)
+    )
+    gate_weight: float = flag(10.0, "weight of the gate loss")
+    gate_bias: float | None = flag(
+        None, "first value of the gate's last bias (default: torch's, a gate near 0.5)"
+    )
+    gate_loss: str = flag(
+        "bce_logits",
+        "bce_prob: as upstream, without a gradient where a bfloat16 gate is saturated",
+        choices=GATE_LOSSES,
+    )
+    intervention_dtype: str = flag(
+        "fp32", "dtype of W, b and the gate; bf16 as upstream", choices=tuple(DTYPES)
+    )
+    warmup_gate_steps: int = flag(
+        -1,
+        "steps over which forget and retain terms rise from 0",
+        aliases=("--warm_up_gate_step",),
+    )
+    warmup_scale: str = flag(
+        "steps",
+        "steps_times_layers: upstream multiplies them by the number of layers",
+        choices=("steps", "steps_times_layers"),
+    )
+    quant: str = flag(
+        "no",
+        "quantise the frozen base with bitsandbytes; gate and edit keep --intervention_dtype",
+        choices=("no", "int8", "nf4", "fp4"),
+    )
+    engine: str = flag(
+        "cached",
+        "cached: exact, runs only what an edit can change; pyvene: the original's path",
+        choices=("cached", "pyvene"),
+        role="volatile",
+    )
+    cache_gb: float | None = flag(
+        None, "memory for the cached engine (default: 0.4 of what is free)", role="volatile"
+    )
+    npo_coeff: float | None = flag(None, "official name of --forget_weight for npo")
+    grad_diff_forget_weight: float | None = flag(None, "official name of --forget_weight for gd")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.gated:
+            self.gate = "none"
+        if self.reft_class:
+            self.gate = "linear"
+
+
+@dataclass
+class GrunPlusOptions(Options):
+    """GRUN+ (the defaults are GRUN)"""
+
+    variant: str | None = flag(
+        None, "a named recipe that fills the flags of this group", choices=VARIANTS
+    )
+    gate_reads: str = flag(
+        "last",
+        "the last prompt token, or every token, one of which opens the gate",
+        choices=("last", "token"),
+    )
+    gate_fit: str = flag(
+        "bce",
+        "bce: trained with the edit; metric: in closed form, distance to the forget set's states",
+        choices=("bce", "metric"),
+    )
+    edit_at: str = flag(
+        "last",
+        "last: the last prompt token; answer_on: from the answer tag on; fired: tokens that fire; "
+        "fired_on: and those after one in the answer",
+        choices=("last", "answer_on", "fired", "fired_on", "fired+answer_on"),
+    )
+    edit_span: list[int] = flag(
+        [0, 0],
+        "fired*: how many tokens of the question before and after a fired one are edited too",
+    )
+    gate_threshold: str = flag(
+        "soft",
+        "soft: the edit is scaled by the gate; calibrated: open or shut, from a false-positive "
+        "rate on held-out retain data",
+        choices=("soft", "calibrated"),
+    )
+    gate_layer: int | None = flag(
+        None,
+        "metric: the layer whose output is read (default: 0 for tokens, else the first edited one)",
+    )
+    gate_negatives: str = flag(
+        "swapped",
+        "metric: what sets the threshold: held-out and swapped names, or held-out names alone",
+        choices=("swapped", "retain"),
+    )
+    gate_slack: float = flag(
+        1.0,
+        "metric: factor on the threshold distance, for contexts that the gate was not fitted on",
+    )
+    gate_fpr: float = flag(
+        0.005,
+        "bce, calibrated: share of the validation slice of the retain data on which it may open",
+    )
+    joined_items: bool = flag(False, "train on phrasings, suffixes and joined questions too")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require_positive("gate_slack")
+        if not 0 < self.gate_fpr < 1:
+            raise ValueError(f"--gate_fpr {self.gate_fpr}: must lie between 0 and 1")
+        self.policy()
+
+    def policy(self, tag: list[int] | None = None) -> EditPolicy:
+        """The edit policy of these flags; tag: token ids of the answer tag."""
+        return EditPolicy(
+            self.gate_reads,
+            self.gate_fit,
+            self.edit_at,
+            self.gate_threshold,
+            tag or [],
+            span=self.edit_span,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether these flags say GRUN, without GRUN+."""
+        return self.variant is None and self.policy().plain
+
+
+@dataclass
+class GrunConfig(UnlearnConfig):
+    """What GRUN is configured by."""
+
+    RECIPE = "grun"
+
+    adapter: AdapterOptions = group(AdapterOptions)
+    plus: GrunPlusOptions = group(GrunPlusOptions)
+
+    def __post_init__(self):
+        is_followed = self.training.stop != "never" or self.training.eval_steps
+        if reads_corpora(self.data) and (not self.plus.is_plain or is_followed):
+            raise ValueError(
+                "GRUN+ (--variant, --gate_fit, --edit_at, --gate_threshold), --stop and "
+                "--eval_steps read questions; corpora have none"
+            )
+        if self.resolve() is False:  # upstream's name of an ungated objective
+            self.adapter.gate = "none"
+        self.use_official_weights()
+        self.check_gate()
+
+    def use_official_weights(self) -> None:
+        """Take --npo_coeff or --grad_diff_forget_weight as --forget_weight."""
+        official = {
+            "npo": self.adapter.npo_coeff,
+            "gd": self.adapter.grad_diff_forget_weight,
+        }.get(self.objective.objective)
+        if official is not None:
+            self.objective.forget_weight = official
+        self.adapter.npo_coeff = None
+        self.adapter.grad_diff_forget_weight = None
+
+    def check_gate(self) -> None:
+        """Raise `ValueError` where gate and GRUN+ flags do not go together."""
+        if self.plus.gate_fit == "metric" and self.objective.retain_loss != "none":
+            raise ValueError(
+                "--gate_fit metric trains its edit on forget prompts alone, so there is no retain "
+                "term: pass --retain_loss none"
+            )
+        if not self.plus.policy().plain and self.adapter.gate == "none":
+            raise ValueError("--gate none has no gate, and these flags are about one")
+
+    @staticmethod
+    def recipe_cell(values: dict) -> dict:
+        return recipe_cell(values, "variant")
+
+    @property
+    def tuner(self) -> str:
+        """The tuner's name in the run directory."""
+        return "reft" if self.adapter.gate == "none" else "grun"

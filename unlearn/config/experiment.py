@@ -1,0 +1,153 @@
+"""An experiment: one command's configuration, where each value came from, and its run directory.
+
+A flag beats the recipe, the recipe beats the default. What distinguishes two experiments is in the
+name of the run directory, so that two runs that differ in a flag never share one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+from unlearn.config.flags import build_config, build_parser, flag_values, flags
+from unlearn.config.recipes import recipe
+from unlearn.config.run_directory import LAYOUT, Run, model_directory
+from unlearn.processes import is_main
+
+LONGEST_VARIANT = 160  # characters; file systems end a name at 255 bytes
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """config: the values in force, in option groups; recipe_config: the same cell with the values
+    of recipe and defaults alone; origins: flag name -> `flag`, `recipe` or `default`; given: the
+    values that came from the command line."""
+
+    config: Any
+    recipe_config: Any
+    origins: dict[str, str]
+    given: dict[str, Any]
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Flag name -> value."""
+        return flag_values(self.config)
+
+    def variant(self, role: str = "setting") -> str:
+        """`rank=8,gate=mlp_3`: the flags of one role whose values differ from the recipe's."""
+        plain = flag_values(self.recipe_config)
+        return ",".join(
+            f"{option.name}={format_value(self.values[option.name])}"
+            for option, _, _ in flags(type(self.config))
+            if option.metadata["role"] == role and self.values[option.name] != plain[option.name]
+        )
+
+    @property
+    def benchmark_id(self) -> str:
+        """The benchmark's directory name: `authors`, or `authors,authors=80` where data flags
+        differ from their defaults."""
+        return ",".join(part for part in (self.values["benchmark"], self.variant("data")) if part)
+
+    @property
+    def config_key(self) -> dict[str, Any]:
+        """The values that decide a result: those of all flags but the volatile ones."""
+        return {
+            option.name: self.values[option.name]
+            for option, _, _ in flags(type(self.config))
+            if option.metadata["role"] != "volatile"
+        }
+
+    def run(self, objective: str, tuner: str = "") -> Run:
+        """The run directory of this experiment."""
+        variant = self.variant()
+        if len(variant) > LONGEST_VARIANT:
+            digest = sha256(variant.encode()).hexdigest()[:12]
+            variant = f"{variant[:LONGEST_VARIANT]}~{digest}"
+        parts = (objective, tuner, variant, f"seed{self.values['seed']}")
+        folder = model_directory(self.values["runs"], self.benchmark_id, self.values["model"])
+        return Run(folder / self.values["split"] / "-".join(part for part in parts if part))
+
+    def description(self, objective: str, tuner: str = "-") -> dict[str, Any]:
+        """The contents of config.json, but for what the run itself adds."""
+        return {
+            "layout": LAYOUT,
+            **{name: self.values[name] for name in ("benchmark", "model", "split", "seed")},
+            "objective": objective,
+            "tuner": tuner,
+            "variant": self.variant(),
+            "benchmark_id": self.benchmark_id,
+            "config_key": self.config_key,
+            "flags": {
+                name: {"value": value, "origin": self.origins[name]}
+                for name, value in self.values.items()
+            },
+        }
+
+    def show(self, verbose: bool = False) -> None:
+        """Print the values that flags and recipe gave; with `verbose` the defaults too."""
+        if not is_main():
+            return
+        for origin in ("flag", "recipe", *(["default"] if verbose else [])):
+            pairs = [
+                f"{name}={self.values[name]}".replace(" ", "")
+                for name, source in self.origins.items()
+                if source == origin
+            ]
+            if pairs:
+                print(f"{origin + 's':9s}{'  '.join(pairs)}", flush=True)
+
+    def with_values(self, **values) -> "Experiment":
+        """The same experiment with other values, as if these flags had been given."""
+        return build_experiment(type(self.config), self.given | values)
+
+
+def parse_experiment(
+    config: type, argv: list[str] | None, description: str | None = None
+) -> Experiment:
+    """Parse the command line into an experiment of this config class.
+
+    A config class names its recipes (`RECIPE`) and, where they depend on more than the values of
+    the flags as they stand, has a class method `recipe_cell(values) -> dict`.
+    Raises `ValueError` for an unknown flag, a value of the wrong type or one out of its choices."""
+    return build_experiment(config, vars(build_parser(config, description).parse_args(argv)))
+
+
+def build_experiment(
+    config: type, given: dict[str, Any], inherited: dict[str, Any] | None = None
+) -> Experiment:
+    """The experiment of a config class with these flags given.
+
+    inherited: values that count as the recipe's, so that no directory is named after them."""
+    defaults = {option.name: default for option, _, default in flags(config)}
+    cell = recipe_values(config, defaults | given) | (inherited or {})
+    unknown = (cell.keys() | given.keys()) - defaults.keys()
+    assert not unknown, f"no flags of {config.__name__}: {sorted(unknown)}"
+    keys = {option.name for option, _, _ in flags(config) if option.metadata["role"] == "key"}
+    return Experiment(
+        config=build_config(config, defaults | cell | given),
+        recipe_config=build_config(
+            config, defaults | cell | {name: given[name] for name in keys & given.keys()}
+        ),
+        origins={
+            name: "flag" if name in given else "recipe" if name in cell else "default"
+            for name in defaults
+        },
+        given=given,
+    )
+
+
+def recipe_values(config: type, values: dict[str, Any]) -> dict[str, Any]:
+    """What the recipes say about the cell that these flag values name."""
+    task = getattr(config, "RECIPE", None)
+    if task is None:
+        return {}
+    cell: Callable[[dict], dict] = getattr(config, "recipe_cell", dict)
+    return recipe(task, **cell(values))
+
+
+def format_value(value) -> str:
+    """A value as it stands in a directory name."""
+    if isinstance(value, list):
+        return "+".join(map(format_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).strip("/").replace("/", "--")

@@ -1,0 +1,104 @@
+"""GRUN on questions and on corpora, and its GRUN+ variants."""
+
+from unlearn.config.recipes.entry import Recipe
+
+UPSTREAM = "renjie3/GRUN, cmd_grun.sh and grun.py"
+UPSTREAM_WMDP = "renjie3/GRUN, cmd_wmdp.sh and grun_wmdp.py"
+TINY = "docs/decisions.md, GRUN on the tiny model"
+PLUS = "docs/attacks.md, GRUN+"
+TINY_WMDP = "docs/wmdp.md, GRUN on the embedded world"
+
+QUESTIONS = [
+    Recipe({}, {"epochs": 40, "batch": 16, "lr": 4e-3}, UPSTREAM),
+    Recipe({"objective": "npo"}, {"forget_weight": 100.0}, UPSTREAM),
+    Recipe({"objective": "gd"}, {"retain_weight": 2.0}, UPSTREAM),
+    # Upstream labels the paths of linear and mlp_3 with each other's model; this follows the paths.
+    Recipe({"model": "llama3.1-8b"}, {"layers": [20, 25, 31], "gate": "mlp_3"}, UPSTREAM),
+    Recipe({"model": "mistral-7b"}, {"layers": [20, 25, 31], "gate": "linear"}, UPSTREAM),
+    # An epoch has 3 steps here, so it takes more of them. The last of 8 layers can change the first
+    # answer token alone, and NPO's weight of 100 swamps the gate loss. Of the settings tried these
+    # are best on the forget set and on retain examples that were trained on.
+    Recipe({"model": "tiny"}, {"epochs": 60, "layers": [3, 4, 5], "gate": "mlp_3"}, TINY),
+    Recipe({"model": "tiny", "objective": "npo"}, {"forget_weight": 2.0}, TINY),
+]
+
+GRUN_PLUS = [
+    Recipe(
+        {"variant": "grun+"},
+        {
+            "objective": "idk+ul",
+            "gate_reads": "token",
+            "gate_fit": "metric",
+            "edit_at": "answer_on",
+            "gate_threshold": "calibrated",
+            "retain_loss": "none",
+            "lr": 1e-2,
+            "epochs": 50,
+        },
+        PLUS,
+    ),
+    Recipe({"model": "tiny", "variant": "grun+"}, {"layers": [4, 5, 6]}, PLUS),
+    # The slack was chosen on eight other choices of four forget authors, asked in paraphrases,
+    # behind five lead-ins that neither training nor an attack uses, and in lower case: 1.0 misses
+    # 12, 33 and 30 % of them, 1.45 0, 2 and 8 %, 1.8 0, 0.2 and 3 %. Of 1200 questions about 40
+    # strangers none opens the gate up to 1.8, one does at 2.0.
+    Recipe({"model": "tiny-robust", "variant": "grun+"}, {"gate_slack": 1.8}, PLUS),
+    # Real names come without swapped ones to calibrate on.
+    Recipe({"benchmark": "tofu", "variant": "grun+"}, {"gate_negatives": "retain"}, PLUS),
+    Recipe(
+        {"variant": "grun+mixed"},
+        {
+            "edit_at": "fired_on",
+            "edit_span": [6, 2],
+            "joined_items": True,
+            "layers": [0, 1, 2],
+        },
+        PLUS,
+    ),
+]
+
+CORPORA = [
+    # Upstream steers at block 31 of 32 with edits at 20, 25 and 31, the last of which nothing
+    # trains there but its gate, so here the steered block is above them all.
+    Recipe(
+        {"benchmark": "wmdp"},
+        {"epochs": 4, "gate_weight": 100.0, "gate": "mlp_3"},
+        UPSTREAM_WMDP,
+    ),
+    Recipe(
+        {"benchmark": "wmdp", "objective": ("npo", "npo_kl")},
+        {"forget_weight": 100.0},
+        UPSTREAM_WMDP,
+    ),
+    Recipe(
+        {"benchmark": "wmdp", "model": ("llama3.1-8b", "mistral-7b")},
+        {"layers": [20, 25, 30], "rmu_layer": 31, "steering_coeff": 300.0},
+        UPSTREAM_WMDP,
+    ),
+    # Upstream's form (edits in 2 3 4, rank 4, the edited token not steered) opens the gate on 97 %
+    # of the forget questions and changes no answer: the tests are read from the edited token
+    # itself, and blocks above the edits still bring the answer there.
+    Recipe(
+        {"benchmark": "wmdp", "model": "tiny"},
+        {
+            "forget_corpora": ["poisons", "locks"],
+            "retain_corpora": ["villages"],
+            "per_topic": 400,
+            "layers": [3, 4, 5],
+            "rmu_layer": 6,
+            "rank": 16,
+            "lr": 2e-2,
+            "steering_coeff": 100.0,
+            "steer_edit": True,
+            "gate_weight": 10.0,
+        },
+        TINY_WMDP,
+    ),
+    Recipe(
+        {"benchmark": "wmdp", "model": "tiny", "objective": ("npo", "npo_kl")},
+        {"forget_weight": 10.0, "layers": [4, 5, 6]},
+        TINY_WMDP,
+    ),
+]
+
+GRUN = QUESTIONS + GRUN_PLUS + CORPORA

@@ -1,0 +1,58 @@
+"""Plain texts as unlearning data: a text is cut in two, and the losses read what follows the cut.
+
+Of n tokens, the first p = int(.8 n) are the prompt, whose last token GRUN edits; the rest is scored,
+without EOS (renjie3/GRUN, pyreft/dataset.py).
+"""
+
+from unlearn.benchmarks.wmdp import WmdpBenchmark
+from unlearn.language_model.prompts import Encoded
+from unlearn.training.options import CorpusOptions
+from unlearn.training.sampler import ForgetRetainSampler
+
+PROMPT_SHARE = 0.8
+
+
+def cut_text(ids: list[int]) -> Encoded:
+    """A text with its first 80 % as the prompt."""
+    return Encoded(ids, max(1, int(PROMPT_SHARE * len(ids))))
+
+
+def encode_corpus(
+    name: str,
+    benchmark: WmdpBenchmark,
+    corpora: CorpusOptions,
+    tokenizer,
+    max_length: int,
+    count: int | None = None,
+) -> list[Encoded]:
+    """The first `count` texts of a corpus (all by default), cut in two, without those of one token.
+
+    Raises `ValueError` where no text is left."""
+    texts = benchmark.corpus(name, corpora.min_len, corpora.corpus_lines)[:count]
+    encoded = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    cut = [cut_text(ids) for ids in encoded if len(ids) > 1]
+    if not cut:
+        raise ValueError(f"the corpus {name} has no text of two tokens or more")
+    return cut
+
+
+def build_corpus_sampler(
+    benchmark: WmdpBenchmark,
+    corpora: CorpusOptions,
+    tokenizer,
+    *,
+    max_length: int,
+    batch: int,
+    seed: int,
+    pairing: str,
+) -> ForgetRetainSampler:
+    """Batches of `per_topic` texts of every forget corpus, in order, and of the first retain
+    corpus. A corpus with fewer texts is repeated."""
+    count = corpora.per_topic
+    topics = [
+        encode_corpus(name, benchmark, corpora, tokenizer, max_length, count)
+        for name in corpora.forget_corpora
+    ]
+    forget = [topic[i % len(topic)] for topic in topics for i in range(count)]
+    retain = encode_corpus(corpora.retain_corpora[0], benchmark, corpora, tokenizer, max_length)
+    return ForgetRetainSampler(forget, retain, [""], batch, seed, pairing)

@@ -1,0 +1,122 @@
+"""From a configuration to what training needs: the benchmark, the target, prompts, batches."""
+
+from torch import nn
+
+from unlearn.benchmarks.base import Benchmark
+from unlearn.benchmarks.registry import find_benchmark
+from unlearn.config.options import DataOptions, RunOptions
+from unlearn.language_model.architecture import find_decoder_layers
+from unlearn.language_model.loading import load_tokenizer
+from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
+from unlearn.language_model.prompts import PromptEncoder
+from unlearn.training.corpus_sampler import build_corpus_sampler
+from unlearn.training.finetune import ensure_finetuned
+from unlearn.training.loop import TrainConfig
+from unlearn.training.options import (
+    PairingOptions,
+    PromptOptions,
+    SteeringOptions,
+    TargetOptions,
+    TrainingOptions,
+    UnlearnConfig,
+    reads_corpora,
+)
+from unlearn.training.sampler import ForgetRetainSampler, QuestionEncoder, encode_text
+from unlearn.training.stopping import stop_rule
+
+
+def find_steered_layer(steering: SteeringOptions, model: nn.Module) -> int:
+    """The decoder layer whose output rmu steers. Raises `ValueError` for one that does not exist,
+    and for the first one, whose input cannot be steered."""
+    depth = len(find_decoder_layers(model))
+    layer = depth - 1 if steering.rmu_layer is None else steering.rmu_layer
+    if not 0 < layer < depth:
+        raise ValueError(f"--rmu_layer {layer} is outside this model's 1..{depth - 1}")
+    return layer - 1 if steering.rmu_index == "hidden_states" else layer
+
+
+def resolve_target(run: RunOptions, data: DataOptions, target: TargetOptions) -> str:
+    """--target, else the finished target of the cell, made now if it is missing, else the model.
+
+    A model of a hub is fine-tuned first only where the benchmark is new to it: of wmdp it unlearns
+    what it knows."""
+    if target.target:
+        return target.target
+    finetunes = find_benchmark(data.benchmark).finetunes_hub_models
+    is_tuned = target.model in MODELS if finetunes else trained_from_scratch(target.model)
+    return str(ensure_finetuned(run, data, target.model)) if is_tuned else target.model
+
+
+def load_prompt_encoder(prompts: PromptOptions, model: str, target: str) -> PromptEncoder:
+    """Prompts as the flags say, with the target's tokenizer or the one they name."""
+    return PromptEncoder(
+        load_tokenizer(prompts.tokenizer or target),
+        resolve_template(model, prompts.template),
+        prompts.prompt_style,
+        prompts.label_start,
+        prompts.max_length,
+    )
+
+
+def build_sampler(
+    benchmark: Benchmark,
+    target: TargetOptions,
+    pairing: PairingOptions,
+    training: TrainingOptions,
+    seed: int,
+) -> ForgetRetainSampler:
+    """Batches of the forget split, the retain examples that an unlearning step may see, and the
+    refusals."""
+    retain = benchmark.unlearning_retain(target.split, target.retain_split)
+    return ForgetRetainSampler(
+        benchmark.examples(target.split),
+        retain,
+        benchmark.refusals,
+        training.batch,
+        seed,
+        pairing.pairing,
+        pairing.idk_draw,
+    )
+
+
+def build_text_sampler(
+    config: UnlearnConfig, benchmark: Benchmark, tokenizer
+) -> ForgetRetainSampler:
+    """Batches of the forget corpora and of the retain corpus."""
+    return build_corpus_sampler(
+        benchmark,
+        config.corpora,
+        tokenizer,
+        max_length=config.prompts.max_length,
+        batch=config.training.batch,
+        seed=config.run.seed,
+        pairing=config.pairing.pairing,
+    )
+
+
+def item_encoder(config: UnlearnConfig, prompt_encoder: PromptEncoder):
+    """The function (item, pass) -> token ids of this benchmark's items."""
+    return encode_text if reads_corpora(config.data) else QuestionEncoder(prompt_encoder)
+
+
+def build_train_config(
+    training: TrainingOptions,
+    sampler: ForgetRetainSampler,
+    seed: int,
+    mixed_precision: str = "no",
+) -> TrainConfig:
+    """How the run steps: --steps, or --epochs over the forget set."""
+    epoch = sampler.steps_per_epoch
+    return TrainConfig(
+        training.steps or round(training.epochs * epoch),
+        training.lr,
+        training.weight_decay,
+        warmup=training.warmup or round(training.warmup_epochs * epoch),
+        max_grad_norm=training.max_grad_norm,
+        micro_batch=training.micro_batch,
+        checkpoint_every=training.checkpoint_every,
+        save_steps=training.save_steps,
+        seed=seed,
+        mixed_precision=mixed_precision,
+        stop=stop_rule(training.stop, epoch),
+    )
