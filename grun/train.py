@@ -20,7 +20,10 @@ from grun.adapter.folder import POSITION, AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.engines.choose import choose_engine
 from grun.engines.tuner import GrunTuner
-from grun.gate_fitting.training import calibrate, close_the_form, pairs_for, tag_of
+from grun.gate_fitting.answer_tag import find_answer_tag
+from grun.gate_fitting.calibration import calibrate_gate, hold_out_validation
+from grun.gate_fitting.fit import attach_metric_gate
+from grun.gate_fitting.prompt_forms import ask_in_forms
 from grun.options import DTYPES, GrunConfig
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import Experiment, parse_experiment
@@ -71,7 +74,7 @@ def build_adapter(
 ) -> Adapter:
     """A new adapter, as the flags say."""
     config: GrunConfig = experiment.config
-    policy = config.plus.policy(tag_of(prompt_encoder))
+    policy = config.plus.policy(find_answer_tag(prompt_encoder))
     adapter_config = AdapterConfig(
         layers=config.adapter.layers or default_layers(len(find_decoder_layers(model))),
         rank=config.adapter.rank,
@@ -139,7 +142,10 @@ def train_adapter(experiment: Experiment) -> Path:
     validation: list = []
     if has_questions:
         sampler = build_sampler(benchmark, config.target, config.pairing, config.training, seed)
-        sampler, validation = pairs_for(config.plus, sampler, seed)
+        if config.plus.joined_items:
+            sampler = ask_in_forms(sampler)
+        if config.plus.policy().needs_calibration:
+            sampler, validation = hold_out_validation(sampler, seed)
     if run.skip(description, config.run.overwrite):
         return run.path
     target = resolve_target(config.run, config.data, config.target)
@@ -153,7 +159,17 @@ def train_adapter(experiment: Experiment) -> Path:
     run.begin(description | {"target": target}, config.run.overwrite)
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, model, prompt_encoder, target, run.path.parent)
-    gate_result = close_the_form(adapter, model, prompt_encoder, config.plus, sampler, seed)
+    gate_result = attach_metric_gate(
+        adapter,
+        model,
+        prompt_encoder,
+        sampler.forget,
+        sampler.retain,
+        config.plus.gate_layer,
+        config.plus.gate_negatives,
+        config.plus.gate_slack,
+        seed,
+    )
     engine = choose_engine(
         config.adapter.engine,
         config.adapter.cache_gb,
@@ -172,8 +188,8 @@ def train_adapter(experiment: Experiment) -> Path:
         lambda path: adapter.save(path / "adapter"),
         evaluate_during_training(config.training, loss, sampler),
     )
-    gate_result |= calibrate(
-        adapter, engine, prompt_encoder, config.plus, sampler.forget, validation
+    gate_result |= calibrate_gate(
+        adapter, tuner, prompt_encoder, sampler.forget, validation, config.plus.gate_fpr
     )
     if adapter.edit_policy.taus and is_main():
         adapter.save(run.path / "adapter")

@@ -94,6 +94,11 @@ class EditPolicy:
         """
         return self.fit == "metric"
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether a trained gate gets a threshold, set on examples that are held out."""
+        return self.fit == "bce" and self.threshold == "calibrated"
+
     def for_training(self) -> "EditPolicy":
         """Return the policy under which the edit is trained: a trained gate is soft."""
         return replace(self, threshold="soft") if self.fit == "bce" else self

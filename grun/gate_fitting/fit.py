@@ -2,12 +2,14 @@
 centroids, threshold.
 """
 
+import time
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from grun.adapter.metric_gate import MetricGate, fit_metric_gate, threshold
+from grun.adapter.weights import Adapter
 from grun.gate_fitting.contexts import VALIDATION, Context, ContextSampler, Form
 from unlearn.benchmarks.examples import Example
 from unlearn.language_model.hidden_states import compute_states, right_pad
@@ -42,6 +44,43 @@ def score_prompts(gate: MetricGate, states: list[Tensor], reads: str) -> Tensor:
     return torch.stack([gate(h[-1:] if reads == "last" else h).max() for h in states])
 
 
+def attach_metric_gate(
+    adapter: Adapter,
+    model: nn.Module,
+    prompt_encoder: PromptEncoder,
+    forget: list[Example],
+    retain: list[Example],
+    layer: int | None = None,
+    negatives: str = "swapped",
+    slack: float = 1.0,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Fit the closed-form gate of an adapter, print how it fires, and return that for result.json.
+
+    layer: the decoder layer it reads; None: 0 for token gates, else the first edited one. The
+    others are those of `fit_gate`. Nothing is done for a policy with a trained gate. Raises
+    `ValueError` as `fit_gate` does, and for a layer above the first edited one.
+    """
+    if adapter.edit_policy.fit != "metric":
+        return {}
+    reads = adapter.edit_policy.reads
+    if layer is None:
+        layer = 0 if reads == "token" else adapter.layers[0]
+    if not 0 <= layer <= adapter.layers[0]:
+        raise ValueError(
+            f"--gate_layer {layer}: the gate reads states that no edit has touched, so choose 0 to "
+            f"{adapter.layers[0]}, the first edited one"
+        )
+    began = time.perf_counter()
+    adapter.metric_gate, report = fit_gate(
+        model, prompt_encoder, forget, retain, layer, reads, negatives, slack, seed
+    )
+    adapter.requires_grad_(True)
+    values = (f"{name.removeprefix('gate_')} {value:.4g}" for name, value in report.items())
+    print("gate: " + "  ".join(values), flush=True)
+    return report | {"gate_layer": layer, "gate_seconds": round(time.perf_counter() - began, 2)}
+
+
 def fit_gate(
     model: nn.Module,
     prompt_encoder: PromptEncoder,
@@ -60,17 +99,7 @@ def fit_gate(
     are too few to hold some out.
     """
     sampler = ContextSampler(prompt_encoder, forget, retain, reads, seed)
-    if len(sampler.fitting) < 2:
-        raise ValueError(
-            "a metric gate holds retain entities out for its threshold, and this split has "
-            f"{len(sampler.fitting)} besides; give more retain data"
-        )
-    swapped = sampler.swap_names() if reads == "token" else []
-    n_held_out = round(VALIDATION * len(swapped))
-    positive = sampler.draw_forget()
-    negative = sampler.draw_negatives(sampler.fitting, swapped[n_held_out:])
-    validation_names = swapped[:n_held_out] if negatives == "swapped" else []
-    validation = sampler.draw_negatives(sampler.validation, validation_names)
+    positive, negative, validation = draw_contexts(sampler, negatives)
     positive_states, negative_states, validation_states = (
         read_states(model, layer, [context.ids for context in contexts])
         for contexts in (positive, negative, validation)
@@ -98,3 +127,23 @@ def fit_gate(
 def pick_states(contexts: list[Context], states: list[Tensor]) -> Tensor:
     """Return the state of each context's entity, [N, d]."""
     return torch.stack([h[c.position] for c, h in zip(contexts, states, strict=True)])
+
+
+def draw_contexts(
+    sampler: ContextSampler, negatives: str
+) -> tuple[list[Context], list[Context], list[Context]]:
+    """Return contexts of the forget set, of other names, and of names held out for the threshold.
+
+    Raises `ValueError` as `fit_gate` does.
+    """
+    if len(sampler.fitting) < 2:
+        raise ValueError(
+            "a metric gate holds retain entities out for its threshold, and this split has "
+            f"{len(sampler.fitting)} besides; give more retain data"
+        )
+    swapped = sampler.swap_names() if sampler.reads == "token" else []
+    n_held_out = round(VALIDATION * len(swapped))
+    positive = sampler.draw_forget()
+    negative = sampler.draw_negatives(sampler.fitting, swapped[n_held_out:])
+    validation_names = swapped[:n_held_out] if negatives == "swapped" else []
+    return positive, negative, sampler.draw_negatives(sampler.validation, validation_names)

@@ -8,7 +8,7 @@ prompt is kept. Forms are those of `unlearn.synthetic.training_variants`, never 
 """
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from unlearn.synthetic.training_variants import SUFFIXES, join_pairs, list_phrasings, list_spellings
 from unlearn.training.sampler import ForgetRetainSampler, UnlearningExample
@@ -45,3 +45,8 @@ class FormedPairs(ForgetRetainSampler):
         elif draw < JOINED + SUFFIXED:
             question = f"{question} {rng.choice(SUFFIXES)}"
         return replace(plain, forget=replace(forget, question=question), refusal=refusal)
+
+
+def ask_in_forms(sampler: ForgetRetainSampler) -> FormedPairs:
+    """Return the same sampler with its questions in other forms."""
+    return FormedPairs(**{field.name: getattr(sampler, field.name) for field in fields(sampler)})

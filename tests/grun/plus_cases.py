@@ -7,9 +7,9 @@ import torch
 from grun.adapter.edit_policy import EditPolicy
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter
+from grun.gate_fitting.answer_tag import find_answer_tag
 from grun.gate_fitting.contexts import find_name_token
 from grun.gate_fitting.fit import read_states
-from grun.gate_fitting.training import tag_of
 from grun.inference.hooks import AdapterHooks
 from tests.grun import adapter_cases
 from tests.grun.adapter_cases import LAYERS, build_adapter, recorded_outputs
@@ -48,7 +48,7 @@ def build_plus_adapter(model, prompt_encoder, at="answer_on", layers=LAYERS, **m
     policy = EditPolicy(
         **{"reads": "token", "fit": "metric", "threshold": "calibrated"} | more,
         at=at,
-        tag=tag_of(prompt_encoder),
+        tag=find_answer_tag(prompt_encoder),
     )
     is_metric = policy.fit == "metric"
     gate = "none" if is_metric else "linear"

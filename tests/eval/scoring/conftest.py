@@ -15,8 +15,8 @@ from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter
+from grun.gate_fitting.answer_tag import find_answer_tag
 from grun.gate_fitting.fit import read_states
-from grun.gate_fitting.training import tag_of
 from grun.inference.hooks import AdapterHooks
 from tests.toy import build_model, build_tokenizer
 from unlearn.benchmarks.opening import open_benchmark
@@ -80,7 +80,9 @@ def build_adapter(kind: str, model, prompt_encoder, examples) -> Adapter:
             gate = edit.gate[0] if isinstance(edit.gate, nn.Sequential) else edit.gate
             nn.init.normal_(next(gate.parameters()), std=3)
         return adapter.requires_grad_(False)
-    policy = EditPolicy("token", "metric", kind.split()[1], "calibrated", tag_of(prompt_encoder))
+    policy = EditPolicy(
+        "token", "metric", kind.split()[1], "calibrated", find_answer_tag(prompt_encoder)
+    )
     config = AdapterConfig(
         [1, 2], 2, "none", base=base, position=policy.at, edit_policy=asdict(policy)
     )

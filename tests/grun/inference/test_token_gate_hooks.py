@@ -5,9 +5,9 @@ import torch
 
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter
+from grun.gate_fitting.answer_tag import find_answer_tag
 from grun.gate_fitting.contexts import find_name_token
 from grun.gate_fitting.fit import read_states
-from grun.gate_fitting.training import tag_of
 from grun.inference.hooks import AdapterHooks
 from grun.inference.token_gate_hooks import dilate, find_answer_starts
 from tests.grun.plus_cases import (
@@ -30,7 +30,7 @@ def test_answer_tag_and_where_it_ends(prompt_encoder):
     """ "Answer:" ends every prompt. In a prefilled prompt edits start at the tag's last token,
     without a tag at the last prompt token.
     """
-    tag = tag_of(prompt_encoder)
+    tag = find_answer_tag(prompt_encoder)
     assert prompt_encoder.tokenizer.decode(tag) == "Answer:"
     prompt = prompt_encoder.prompt_ids(QUESTIONS[0])
     answer = prompt_encoder.tokenizer(" In Tes", add_special_tokens=False)["input_ids"]
