@@ -69,8 +69,8 @@ class BaselineConfig(UnlearnConfig):
         name = self.objective.objective
         if self.resolve():
             raise ValueError(
-                f"--objective {name} trains a gate, which --tuner {self.tuning.tuner} has not; take "
-                f"--objective {self.objective.objective}, or grun.train"
+                f"--objective {name} trains a gate, which --tuner {self.tuning.tuner} has not; "
+                f"take --objective {self.objective.objective}, or grun.train"
             )
 
     @staticmethod
@@ -84,8 +84,8 @@ class ControlOptions(Options):
 
     control: str = flag(
         "probe",
-        "a linear probe in front of refusals; a filter of the names of the forget set's authors; or "
-        "of each word of them that is in no retain author's name",
+        "what refuses: a linear probe; a filter of the names of the forget set's authors; one of "
+        "the words of those names that no retain author's name holds",
         choices=CONTROLS,
         role="key",
     )

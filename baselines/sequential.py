@@ -1,13 +1,16 @@
-"""Requests that come one by one, for tuners that change the model: each is unlearned from what the
-one before left (MUSE's sustainability, arXiv 2407.06460).
+"""Unlearn requests that come one by one, with a tuner that changes the model.
+
+Each request is unlearned from the model that the one before left (the sustainability of MUSE, Shi
+et al. 2024, arXiv 2407.06460).
 
     python -m baselines.sequential --benchmark muse --objective gd
         --splits forget_sust1 forget_sust2 forget_sust3 forget_sust4
     BENCHMARK=muse SEQUENTIAL="forget_sust1 forget_sust2" ./cmd_baseline.sh
 
-Every other flag is one of `python -m baselines.train`; --tuner full alone, since a LoRA belongs to
-one base model (GRUN: grun.sequential). The model after k requests is the run of the k-th split,
-runs/<benchmark>/<model>/<split>/<run>/; its config names the model it started from.
+The other flags are those of `python -m baselines.train`. Only --tuner full can go on from a changed
+model: a LoRA belongs to one base model (for GRUN: grun.sequential). The model after k requests is
+the run of the k-th split, runs/<benchmark>/<model>/<split>/<run>/; its config names the model that
+it started from.
 """
 
 from dataclasses import dataclass
@@ -41,7 +44,7 @@ def main(argv: list[str] | None) -> None:
     given = {name: value for name, value in sequence.given.items() if name != "splits"}
     before: Path | None = None
     for split in sequence.config.requests.splits:
-        # The model before is no flag of this run, so that no directory is named after a chain.
+        # not as a flag of this run: its directory would be named after the whole chain
         inherited = {"target": str(before)} if before else {}
         before = train_baseline(
             build_experiment(BaselineConfig, given | {"split": split}, inherited)

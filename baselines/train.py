@@ -18,8 +18,10 @@ from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import Experiment, parse_experiment
 from unlearn.config.files import replace_directory
 from unlearn.config.flags import run_command
+from unlearn.config.run_directory import Run
 from unlearn.language_model.devices import choose_mixed_precision
 from unlearn.language_model.loading import load_model, save_model
+from unlearn.language_model.prompts import PromptEncoder
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.evaluation import evaluate_during_training
@@ -28,6 +30,7 @@ from unlearn.training.loss import UnlearningLoss
 from unlearn.training.objectives import OBJECTIVES, RETAIN_TERMS
 from unlearn.training.options import reads_corpora
 from unlearn.training.protocols import Tuner
+from unlearn.training.sampler import ForgetRetainSampler
 from unlearn.training.setup import (
     build_sampler,
     build_text_sampler,
@@ -40,8 +43,10 @@ from unlearn.training.setup import (
 
 
 def build_tuner(config: BaselineConfig, target: str) -> Tuner:
-    """The model that trains. A second, frozen copy is loaded only where its logits or states are
-    read at every step."""
+    """The model that trains.
+
+    A second, frozen copy is loaded only where its logits or states are read at every step.
+    """
     run = config.run
     options = config.tuning
     if options.tuner == "lora":
@@ -84,8 +89,28 @@ def show_line(text: str) -> None:
         print(text, flush=True)
 
 
+def build_loss(
+    config: BaselineConfig,
+    tuner: Tuner,
+    prompt_encoder: PromptEncoder,
+    sampler: ForgetRetainSampler,
+) -> UnlearningLoss:
+    """The loss of this run, before the first step."""
+    steers = config.objective.steers
+    return UnlearningLoss(
+        config.objective,
+        tuner,
+        item_encoder(config, prompt_encoder),
+        prompt_encoder.tokenizer.pad_token_id,
+        steering=config.steering,
+        steered_layer=find_steered_layer(config.steering, tuner.model) if steers else None,
+        seed=config.run.seed,
+        dual_start=round(config.objective.dual_warmup * sampler.steps_per_epoch),
+    )
+
+
 def train_baseline(experiment: Experiment) -> Path:
-    """Train the model of an experiment, or find it trained; return its run directory."""
+    """Train the model of an experiment, unless it is finished; return its run directory."""
     config: BaselineConfig = experiment.config
     run = experiment.run(config.objective.objective, config.tuning.tuner)
     description = experiment.description(config.objective.objective, config.tuning.tuner)
@@ -104,42 +129,45 @@ def train_baseline(experiment: Experiment) -> Path:
     run.begin(description | {"target": target}, config.run.overwrite)
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, tuner.model, prompt_encoder, target, run.path.parent)
+    loss = build_loss(config, tuner, prompt_encoder, sampler)
+    result = run_training(config, tuner, loss, sampler, run, prompt_encoder.tokenizer)
+    run.finish(result | {"trainable_params": tuner.trainable_params})
+    return run.path
+
+
+def run_training(
+    config: BaselineConfig,
+    tuner: Tuner,
+    loss: UnlearningLoss,
+    sampler: ForgetRetainSampler,
+    run: Run,
+    tokenizer,
+) -> dict:
+    """Compute the reference likelihoods, train and save; return the result of the training loop."""
     precision = choose_mixed_precision(tuner.device)
-    train_config = build_train_config(config.training, sampler, seed, precision)
-    steers = config.objective.steers
-    loss = UnlearningLoss(
-        config.objective,
-        tuner,
-        item_encoder(config, prompt_encoder),
-        prompt_encoder.tokenizer.pad_token_id,
-        steering=config.steering,
-        steered_layer=find_steered_layer(config.steering, tuner.model) if steers else None,
-        seed=seed,
-        dual_start=round(config.objective.dual_warmup * sampler.steps_per_epoch),
-    )
-    # Under the same autocast as the forward passes of the training loop.
+    train_config = build_train_config(config.training, sampler, config.run.seed, precision)
+    batches = (sampler.items(step) for step in range(train_config.steps))
+    batch_size = config.training.micro_batch or config.training.batch
+    # the same autocast as that of the forward passes in the training loop
     with torch.autocast(tuner.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        loss.precompute_reference_nll(
-            (sampler.items(step) for step in range(train_config.steps)),
-            run.path / "reference.json",
-            config.training.micro_batch or config.training.batch,
-        )
-    result = train(
+        loss.precompute_reference_nll(batches, run.path / "reference.json", batch_size)
+    return train(
         tuner.model,
         loss,
         sampler.items,
         train_config,
         run,
-        build_saver(config, tuner, prompt_encoder.tokenizer),
+        build_saver(config, tuner, tokenizer),
         evaluate_during_training(config.training, loss, sampler),
     )
-    run.finish(result | {"trainable_params": tuner.trainable_params})
-    return run.path
 
 
 def build_saver(config: BaselineConfig, tuner: Tuner, tokenizer):
-    """save(directory): writes directory/model, a whole HF model with its tokenizer, or
-    directory/lora, peft's adapter folder."""
+    """The function save(directory, state_dict=None) that the training loop calls.
+
+    It writes directory/model, a whole Hugging Face model with its tokenizer, or directory/lora,
+    peft's adapter folder.
+    """
 
     def save(directory: Path, state_dict: dict | None = None) -> None:
         if config.tuning.tuner == "full":

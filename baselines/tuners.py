@@ -1,9 +1,11 @@
-"""The baselines' tuners: all weights, or a LoRA. Both train a whole HF model; what they say of the
-model before unlearning differs.
+"""The baselines' tuners: all weights, or a LoRA.
 
-full   float32 weights under bfloat16 autocast on CUDA (what upstream's DeepSpeed runs keep, spec:
-       framework pitfalls)
-lora   a frozen base model and low-rank updates of its linear layers (arXiv 2106.09685), by peft
+full    float32 weights, under bfloat16 autocast on CUDA, which is what upstream's DeepSpeed runs do
+lora    a frozen base model and low-rank updates of its linear layers (Hu et al. 2022, arXiv
+        2106.09685), by peft
+
+Both train a whole Hugging Face model. They differ in how they compute the model before unlearning.
+The protocol is `unlearn.training.protocols.Tuner`.
 """
 
 import warnings
@@ -18,75 +20,86 @@ from unlearn.language_model.hidden_states import forward_with_states
 
 
 @contextmanager
-def quiet():
-    """transformers 5.23 warns of names that its version 6 will have instead; 5.17 does not know
-    those yet, and peft does not use them."""
+def ignore_future_warnings():
+    """Within it, no FutureWarning is shown.
+
+    transformers 5.23 warns of names that its version 6 replaces; 5.17 does not have the new ones
+    yet, and peft uses the old ones.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
 
 
-class Tuner:
-    """What both have in common: one forward serves all batches of a step, and there is no term of
-    their own."""
+class WholeModelTuner:
+    """What both tuners share: one forward pass for all batches of a step, no auxiliary loss."""
 
     needs_retain = False
 
     def __init__(self, model: nn.Module, gradient_checkpointing: bool):
-        """gradient_checkpointing: recompute activations in the backward pass; less memory, the same
-        gradients."""
+        """gradient_checkpointing: recompute activations in the backward pass, which takes less
+        memory and gives the same gradients.
+        """
         self.model = model.train()
         if gradient_checkpointing:
-            with quiet():
+            with ignore_future_warnings():
                 model.gradient_checkpointing_enable(
                     gradient_checkpointing_kwargs={"use_reentrant": False}
                 )
-            # else a frozen embedding cuts the graph, and a LoRA silently trains nothing
+            # without it a frozen embedding cuts the graph, and a LoRA silently trains nothing
             model.enable_input_require_grads()
 
     @property
     def device(self) -> torch.device:
+        """Where the batches belong."""
         return next(self.model.parameters()).device
 
     @property
     def trainable_params(self) -> int:
+        """How many numbers may move."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     def forward_answers(
         self, batches: dict[str, Batch], state_layer: int | None = None
     ) -> dict[str, AnswerLogits]:
-        """One forward over all examples of all batches."""
-        encoded = [e for batch in batches.values() for e in batch.encoded]
-        together = forward_with_states(self.model, pad(encoded, 0, self.device), state_layer)
-        tokens = [len(batch.example_index) for batch in batches.values()]
-        sizes = [len(batch) for batch in batches.values()]
-        parts = zip(
-            batches,
-            together.logits.split(tokens),
-            together.labels.split(tokens),
-            together.example_index.split(tokens),
-            sizes,
-            [None] * len(tokens) if together.states is None else together.states.split(tokens),
-            strict=True,
-        )
-        return {
-            name: AnswerLogits(logits, labels, rows - rows[0], size, states=states)
-            for name, logits, labels, rows, size, states in parts
-        }
+        """The model's answers on all batches, with gradients, from one forward pass.
 
-    def auxiliary_losses(self, said: dict[str, AnswerLogits]) -> dict[str, Tensor]:
+        state_layer: also return that decoder layer's output at the same positions.
+        """
+        encoded = [e for batch in batches.values() for e in batch.encoded]
+        joined = forward_with_states(self.model, pad(encoded, 0, self.device), state_layer)
+        answers = {}
+        first_row = 0
+        first_example = 0
+        for name, batch in batches.items():
+            rows = slice(first_row, first_row + len(batch.example_index))
+            answers[name] = AnswerLogits(
+                joined.logits[rows],
+                joined.labels[rows],
+                joined.example_index[rows] - first_example,
+                len(batch),
+                states=None if joined.states is None else joined.states[rows],
+            )
+            first_row = rows.stop
+            first_example += len(batch)
+        return answers
+
+    def auxiliary_losses(self, answers: dict[str, AnswerLogits]) -> dict[str, Tensor]:
+        """None."""
         return {}
 
 
-class FullTuner(Tuner):
-    """Moves every weight; with `freeze_lm_head`, every weight but the output head's, as GRUN's
-    baselines do (spec 5.1).
+class FullTuner(WholeModelTuner):
+    """Trains every weight, or with `freeze_lm_head` every weight but the output head's.
 
-    A TIED head (the embedding matrix itself, as in `tiny`, Llama-3.2-1B or Gemma) IS NOT FROZEN,
-    whatever the flag says: freezing it would freeze the input embeddings too, which upstream
-    trains; `frozen_head` says what was done. The reference is the model itself until it moves
-    (`unlearn.training.loss.precompute_reference_nll`); `frozen`, a second copy, is needed for reference
-    logits alone."""
+    GRUN's baselines freeze the head (renjie3/GRUN). A TIED head (the embedding matrix itself, as in
+    `tiny`, Llama-3.2-1B or Gemma) IS NOT FROZEN, whatever the flag says: freezing it would freeze
+    the input embeddings too, which upstream trains. `frozen_head` is what was done.
+
+    The model is its own reference until it moves, which is enough for reference likelihoods
+    (`UnlearningLoss.precompute_reference_nll`). Reference logits and states need `frozen`, a second
+    copy of the model.
+    """
 
     def __init__(
         self,
@@ -97,42 +110,45 @@ class FullTuner(Tuner):
     ):
         super().__init__(model.requires_grad_(True), gradient_checkpointing)
         head = model.get_output_embeddings()
+        is_tied = head.weight is model.get_input_embeddings().weight
         self.frozen = frozen
-        self.moved = False
-        self.frozen_head = freeze_lm_head and head.weight is not model.get_input_embeddings().weight
+        self.has_moved = False
+        self.frozen_head = freeze_lm_head and not is_tied
         head.requires_grad_(not self.frozen_head)
 
     @torch.no_grad()
     def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
-        """The second copy's word; without one the model's own, which is right before the first step
-        and never asked for later."""
-        assert self.frozen is not None or not self.moved
+        """The answers of the model before unlearning, without gradients."""
+        assert self.frozen is not None or not self.has_moved
         return forward_with_states(self.frozen or self.model, batch, state_layer)
 
     def forward_answers(
         self, batches: dict[str, Batch], state_layer: int | None = None
     ) -> dict[str, AnswerLogits]:
-        self.moved = True
+        self.has_moved = True
         return super().forward_answers(batches, state_layer)
 
 
-class LoraTuner(Tuner):
-    """Moves A [r, in] and B [out, r] of W + (alpha / r) B A in every linear layer but the output
-    head; dropout on the update's input.
+class LoraTuner(WholeModelTuner):
+    """Trains A [r, in] and B [out, r] of W + (alpha / r) B A in linear layers.
 
-    The reference is the model with its updates switched off. targets: names of the linear layers,
-    [] for all."""
+    Dropout acts on the update's input. The reference is the model with its updates switched off.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        rank: int = 4,
-        alpha: float = 32,
-        dropout: float = 0.05,
+        rank: int,
+        alpha: float,
+        dropout: float,
         targets: list[str] | None = None,
         gradient_checkpointing: bool = False,
         seed: int = 0,
     ):
+        """targets: names of the linear layers; none means all but the output head.
+
+        Raises `ValueError` for names that the model does not have.
+        """
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,
@@ -141,17 +157,17 @@ class LoraTuner(Tuner):
             bias="none",
             task_type="CAUSAL_LM",
         )
-        with torch.random.fork_rng(), quiet():
+        with torch.random.fork_rng(), ignore_future_warnings():
             torch.manual_seed(seed)
             try:
                 adapted: PeftModel = get_peft_model(model, config)
             except ValueError as error:
-                raise ValueError(
-                    f"--lora_targets {' '.join(targets or [])}: {str(error).splitlines()[0]}"
-                ) from None
+                message = str(error).splitlines()[0]
+                raise ValueError(f"--lora_targets {' '.join(targets or [])}: {message}") from None
         super().__init__(adapted, gradient_checkpointing)
 
     @torch.no_grad()
     def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
+        """The answers of the base model, without gradients."""
         with self.model.disable_adapter():
             return forward_with_states(self.model, batch, state_layer)

@@ -1,4 +1,7 @@
-"""Option groups of RMU and Adaptive RMU; upstream's flag names work."""
+"""Option groups of RMU and Adaptive RMU.
+
+Upstream's flag names work (centerforaisafety/wmdp, rmu/unlearn.py; RebelsNLU-jaist/llm-unlearning).
+"""
 
 from dataclasses import dataclass
 

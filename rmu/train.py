@@ -35,7 +35,8 @@ from unlearn.training.steering import control_vectors
 def load_topics(config: RmuCommandConfig, tokenizer) -> TopicBatches:
     """The token ids of every topic.
 
-    Raises `ValueError` where a corpus is missing, or has less than one batch."""
+    Raises `ValueError` where a corpus is missing, or has less than one batch.
+    """
     benchmark = open_benchmark(**config.data.opening())
     topics = config.topics
     count = config.updates.max_num_batches * config.updates.batch_size
@@ -64,8 +65,11 @@ def load_topics(config: RmuCommandConfig, tokenizer) -> TopicBatches:
 
 
 def unfreeze_matrices(config: RmuCommandConfig, model: nn.Module, layers: list[int]) -> dict:
-    """Name -> matrix that moves, in float32 where training is in mixed precision: small updates of
-    bfloat16 numbers would round to nothing."""
+    """Name -> matrix that trains.
+
+    It is float32 where training is in mixed precision: small updates of bfloat16 numbers would
+    round to nothing.
+    """
     trained = unfreeze(model, layers, config.steering.params)
     if choose_mixed_precision(model.device) != "no":
         for parameter in trained.values():
@@ -121,7 +125,7 @@ def build_train_config(config: RmuCommandConfig, steps: int, precision: str) -> 
 
 
 def train_rmu(experiment: Experiment) -> Path:
-    """Train the model of an experiment, or find it trained; return its run directory."""
+    """Train the model of an experiment, unless it is finished; return its run directory."""
     config: RmuCommandConfig = experiment.config
     run = experiment.run("rmu", config.steering.tuner)
     description = experiment.description("rmu", config.steering.tuner)

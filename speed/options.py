@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import torch
 
-from unlearn.config.flags import flag
-from unlearn.config.old_flags import parse
+from unlearn.config.experiment import parse_experiment
+from unlearn.config.flags import Options, flag
 from unlearn.language_model.devices import resolve_device
 
 FIRST_TOKEN = 3  # of the drawn texts; pad, BOS and EOS come before it
 
 
 @dataclass
-class ShapeOptions:
+class ShapeOptions(Options):
     """The model and the data of a measurement."""
 
     runs: str = flag("runs", "folder in which speed/ is written")
@@ -36,6 +36,7 @@ class ShapeOptions:
     )
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("depth", "hidden", "heads", "kv_heads", "batch", "forget", "retain"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be at least 1")
@@ -54,5 +55,5 @@ class ShapeOptions:
 
 
 def parse_options(options: type[ShapeOptions], argv: list[str] | None, doc: str) -> ShapeOptions:
-    """Parse a measurement's command line; the measurements have no recipes."""
-    return parse(options, argv, lambda _: {}, doc)[0]
+    """Parse the command line of a measurement."""
+    return parse_experiment(options, argv, doc).config

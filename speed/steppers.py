@@ -12,19 +12,18 @@ from grun.engines.pyvene import PyveneEngine
 from grun.engines.tuner import GrunTuner
 from grun.options import GrunConfig
 from speed.options import ShapeOptions
-from unlearn.config.experiment import parse_experiment
+from unlearn.config.experiment import build_experiment
 from unlearn.language_model.batches import Batch
 from unlearn.training.loss import UnlearningLoss
 from unlearn.training.sampler import QuestionEncoder, UnlearningExample
 
 
-def parse_paper_flags(options: ShapeOptions, objective: str) -> GrunConfig:
+def build_paper_config(options: ShapeOptions, objective: str) -> GrunConfig:
     """The paper's values for one objective, with this measurement's layers, rank and gate."""
-    cell = ["--benchmark", "tofu", "--model", "mistral-7b", "--split", "forget05"]
-    layers = ["--layers", *map(str, options.layers)]
-    edit = ["--rank", str(options.rank), "--gate", options.gate, "--seed", str(options.seed)]
-    words = [*cell, "--objective", objective, *layers, *edit]
-    return parse_experiment(GrunConfig, words).config
+    cell = {"benchmark": "tofu", "model": "mistral-7b", "split": "forget05", "objective": objective}
+    names = ("layers", "rank", "gate", "seed")
+    measured = {name: getattr(options, name) for name in names}
+    return build_experiment(GrunConfig, cell | measured).config
 
 
 class UpstreamLoss(UnlearningLoss):
@@ -46,22 +45,18 @@ class Stepper:
         engine: Callable = CachedEngine,
         loss: Callable = UnlearningLoss,
     ):
-        paper = parse_paper_flags(options, objective)
-        config = AdapterConfig(options.layers, options.rank, options.gate)
+        config = build_paper_config(options, objective)
+        adapter_config = AdapterConfig(options.layers, options.rank, options.gate)
         self.device = next(model.parameters()).device
-        self.adapter = Adapter(model, config, options.seed)
+        self.adapter = Adapter(model, adapter_config, options.seed)
         self.engine = engine(model, self.adapter)
-        tuner = GrunTuner(model, self.adapter, self.engine, paper.adapter.gate_weight)
-        self.loss = loss(
-            paper.objective,
-            tuner,
-            QuestionEncoder(prompt_encoder),
-            prompt_encoder.tokenizer.pad_token_id,
-        )
+        tuner = GrunTuner(model, self.adapter, self.engine, config.adapter.gate_weight)
+        pad_id = prompt_encoder.tokenizer.pad_token_id
+        self.loss = loss(config.objective, tuner, QuestionEncoder(prompt_encoder), pad_id)
         self.optimizer = torch.optim.AdamW(
-            self.adapter.parameters(), lr=paper.training.lr, weight_decay=0.0
+            self.adapter.parameters(), lr=config.training.lr, weight_decay=0.0
         )
-        self.max_grad_norm = paper.training.max_grad_norm
+        self.max_grad_norm = config.training.max_grad_norm
 
     def step(self, items: list[UnlearningExample], number: int) -> float:
         """Loss, backward, clip and update, as `unlearn.training.loop`; returns the loss."""

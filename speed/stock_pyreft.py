@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from speed.options import ShapeOptions
-from speed.steppers import parse_paper_flags
+from speed.steppers import build_paper_config
 from unlearn.language_model.batches import pad
 from unlearn.training.sampler import UnlearningExample
 
@@ -31,7 +31,7 @@ class PyreftStepper:
 
     def __init__(self, options: ShapeOptions, model: nn.Module, prompt_encoder):
         pyreft = import_module("pyreft")
-        flags = parse_paper_flags(options, "gd")
+        config = build_paper_config(options, "gd")
 
         def build_representation(layer: int) -> dict:
             edit = pyreft.LoreftIntervention(
@@ -47,12 +47,12 @@ class PyreftStepper:
         layers = [build_representation(layer) for layer in options.layers]
         self.model = pyreft.get_reft_model(model, pyreft.ReftConfig(representations=layers))
         self.prompt_encoder = prompt_encoder
-        self.retain_weight = flags.retain_weight
+        self.retain_weight = config.objective.retain_weight
         self.device = next(model.parameters()).device
         self.layer_count = len(options.layers)
-        self.max_grad_norm = flags.max_grad_norm
+        self.max_grad_norm = config.training.max_grad_norm
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.trained, lr=flags.lr, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(self.trained, lr=config.training.lr, weight_decay=0.0)
 
     def cross_entropy(self, examples: list) -> Tensor:
         """pyreft's loss on the answers of some examples."""
