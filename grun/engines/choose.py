@@ -24,8 +24,8 @@ def choose_engine(
     edits_prompt = adapter.edit_policy.edits_fired_tokens
     if edits_prompt and name == "cached":
         print(
-            f"--edit_at {adapter.edit_policy.at} edits prompt tokens, so nothing is cached; going on "
-            "with whole prompts",
+            f"--edit_at {adapter.edit_policy.at} edits prompt tokens, so nothing is cached; going "
+            "on with whole prompts",
             flush=True,
         )
     if name == "pyvene" or edits_prompt:
