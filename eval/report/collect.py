@@ -14,12 +14,11 @@ import pandas as pd
 
 from eval.report.reference_runs import find_retain_split
 from unlearn.benchmarks.registry import BENCHMARKS
-from unlearn.config.run_directory import Run, finished_runs, read_json
+from unlearn.config.run_directory import LAYOUT, Run, finished_runs, read_json
 
 KEY = ["benchmark", "model", "split", "objective", "tuner", "variant"]
 COST = ["trainable_params", "train_seconds"]
 ORDER = {"target": 0, "reference": 1}  # the untouched and the retain-only model precede all methods
-LAYOUT = 1
 ADAPTER_FORMAT = 2  # of adapter.json, as grun/adapter/folder.py writes it
 
 
@@ -96,7 +95,7 @@ def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunS
             reason = f"{type(error).__name__}: {error}"
             sentences.append(f"left out: {run.path} has no config.json that can be read ({reason})")
             continue
-        if config.get("layout", 1) < LAYOUT:
+        if config.get("layout") != LAYOUT:
             old.append(name)
         elif benchmark in benchmarks:
             runs.append(FinishedRun(run, config, name))
