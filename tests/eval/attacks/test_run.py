@@ -147,7 +147,7 @@ def test_cmd_eval_asks_for_attacks(attacks, names):
     variables = {"PATH": "/usr/bin:/bin", "DRY_RUN": "1", "ATTACKS": attacks}
     command = ["bash", ROOT / "cmd_eval.sh", "--rows", "3"]
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
-    lines = [line.removeprefix("+ ") for line in done.stdout.splitlines()]
+    modules = [line.partition(" -m ")[2] for line in done.stdout.splitlines()]
     cell = "--benchmark authors --model tiny --split forget10"
-    assert f"python -m eval.attacks.run {cell} --attacks {names} --rows 3" in lines
-    assert "python -m eval.report" in lines
+    assert f"eval.attacks.run {cell} --attacks {names} --rows 3" in modules
+    assert "eval.report" in modules
