@@ -255,35 +255,11 @@ def test_a_finished_run_survives_a_failing_overwrite(runs, capsys):
 def test_real_tofu_rows(tmp_path):
     """40 of TOFU's authors, four held out: a toy target, GRUN on forget01, and a row of results per
     question."""
-    data = [
-        "--benchmark",
-        "tofu",
-        "--data_dir",
-        str(TOFU),
-        "--authors",
-        "40",
-        "--heldout",
-        "4",
-        "--runs",
-        str(tmp_path),
-    ]
+    data = ["--benchmark", "tofu", "--data_dir", str(TOFU), "--authors", "40", "--heldout", "4"]
+    data += ["--runs", str(tmp_path)]
     target = finetune_toy(tmp_path, *data, steps=2)
-    grun_train.main(
-        [
-            *data,
-            "--split",
-            "forget01",
-            "--objective",
-            "idk",
-            "--steps",
-            "2",
-            "--layers",
-            "1",
-            "2",
-            "--target",
-            str(target),
-        ]
-    )
+    size = ["--split", "forget01", "--steps", "2", "--layers", "1", "2"]
+    grun_train.main([*data, *size, "--objective", "idk", "--target", str(target)])
     (run,) = tmp_path.glob("tofu*/tiny/forget01/idk-grun*")
     eval_run.main([*data, "--split", "forget01", "--only", str(run), "--max_new_tokens", "4"])
     rows = {

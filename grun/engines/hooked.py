@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from grun.adapter.weights import Adapter
-from grun.engines.base import forward_whole
 from grun.inference.hooks import AdapterHooks
 from unlearn.language_model.batches import AnswerLogits, Batch
+from unlearn.language_model.hidden_states import forward_with_states
 
 
 class HookedEngine:
@@ -29,7 +29,7 @@ class HookedEngine:
         with AdapterHooks(self.model, self.adapter, training=True) as adapter_hooks:
             for name, batch in batches.items():
                 with adapter_hooks.at(batch.prompt_lengths - 1):
-                    passed = forward_whole(self.model, batch, state_layer)
+                    passed = forward_with_states(self.model, batch, state_layer)
                 gate_logits = adapter_hooks.trained_gate_logits
                 answers[name] = replace(passed, gate_logits=gate_logits)
         return answers
@@ -37,4 +37,4 @@ class HookedEngine:
     @torch.no_grad()
     def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
         """Run the frozen model (`grun.engines.base.Engine`)."""
-        return forward_whole(self.model, batch, state_layer)
+        return forward_with_states(self.model, batch, state_layer)

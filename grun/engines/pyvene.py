@@ -10,8 +10,8 @@ from torch import nn
 
 import pyvene_custom as pv
 from grun.adapter.weights import Adapter
-from grun.engines.base import forward_whole
 from unlearn.language_model.batches import AnswerLogits, Batch
+from unlearn.language_model.hidden_states import forward_with_states
 
 
 class PyveneEngine:
@@ -32,9 +32,9 @@ class PyveneEngine:
             locations = self.intervened.locations(batch.prompt_lengths - 1)
             return self.intervened(inputs, unit_locations=locations)[1]
 
-        answers = forward_whole(self.model, batch, state_layer, edited)
+        answers = forward_with_states(self.model, batch, state_layer, edited)
         return replace(answers, gate_logits=self.intervened.gates)
 
     @torch.no_grad()
     def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:
-        return forward_whole(self.model, batch, state_layer)
+        return forward_with_states(self.model, batch, state_layer)
