@@ -7,7 +7,7 @@
 #   BENCHMARK=tofu MODELS=llama3.1-8b SPLITS="forget05 forget10" ./cmd_eval.sh --overwrite
 #   ATTACKS=1 ./cmd_eval.sh                       # attacks too: about 20 s more a run
 #   ATTACKS="prefill joined" ./cmd_eval.sh        # these alone (python -m eval.attacks.run --help names them)
-#   BENCHMARK=muse ./cmd_eval.sh                  # MUSE's numbers instead of TOFU's (eval/muse.py); no attacks there
+#   BENCHMARK=muse ./cmd_eval.sh                  # MUSE's numbers instead of TOFU's; no attacks there
 #
 # Flags go to `python -m eval.run` and `python -m eval.attacks.run`. DRY_RUN=1 prints the commands; DATA_DIR=folder reads the
 # benchmark's files there; RUNS=folder holds the run directories. Always one process.
@@ -22,14 +22,12 @@ failed=0
 # What fails is told at the end, but for ctrl-C.
 try() { "$@" || failed=$?; (( failed != 130 )) || exit 130; }
 
-evaluate=eval.run
 if [[ $BENCHMARK == muse* ]]; then
     [[ -z ${ATTACKS:-} ]] || { echo "error: ATTACKS needs questions as TOFU and authors have them; leave it out for $BENCHMARK" >&2; exit 2; }
-    evaluate=eval.muse
 fi
 for model in $MODELS; do
     for split in $SPLITS; do
-        try run_py $evaluate --benchmark "$BENCHMARK" --model "$model" --split "$split" \
+        try run_py eval.run --benchmark "$BENCHMARK" --model "$model" --split "$split" \
             ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
         [[ -z ${ATTACKS:-} ]] || try run_py eval.attacks.run --benchmark "$BENCHMARK" --model "$model" --split "$split" \
             --attacks ${ATTACKS/#1/default} ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"

@@ -31,7 +31,7 @@ for model in $MODELS; do
             done
         done
     done
-    NPROC=1 run_py eval.wmdp "${where[@]}" ${MCQ:+--mcq "$MCQ"}
+    NPROC=1 run_py eval.run "${where[@]}" ${MCQ:+--mcq "$MCQ"}
 done
 NPROC=1
 run_py eval.report ${RUNS:+--runs "$RUNS"}

@@ -139,7 +139,7 @@ def test_several_processes_go_through_accelerate_for_training_only():
 
 def test_muse_has_its_own_splits_evaluation_and_tables():
     cell = "--benchmark muse --model tiny"
-    evaluated = [f"python -m eval.muse {cell} --split forget", "python -m eval.report"]
+    evaluated = [f"python -m eval.run {cell} --split forget", "python -m eval.report"]
     assert dry("cmd_eval.sh", BENCHMARK="muse") == evaluated
     commands = dry("cmd_grun.sh", BENCHMARK="muse", REFERENCE="1", LOSSES="gd")
     assert [c.split("--split ")[1].split()[0] for c in commands[:3]] == [
@@ -158,7 +158,7 @@ def test_muse_has_its_own_splits_evaluation_and_tables():
         )
         assert (
             commands[1:]
-            == [f"python -m eval.muse {cell} --split forget_sust{k}" for k in (1, 2)]
+            == [f"python -m eval.run {cell} --split forget_sust{k}" for k in (1, 2)]
             + evaluated[1:]
         )
     done = bash(ROOT / "cmd_eval.sh", DRY_RUN="1", BENCHMARK="muse", ATTACKS="1")

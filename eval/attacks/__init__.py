@@ -4,7 +4,7 @@
     registry.py                            Attack, ATTACKS and the decorators that fill it
     methods/                               one file per kind of attack; every file there is loaded
     prompts.py, answers.py                 prompts, expected answers, and the rows made of them
-    aggregate.py                           rows -> summary.json (needs no model)
+    eval.report.attack_summary             rows -> summary.json (needs no model)
 
 A leak on a prompt that the base model itself cannot parse means nothing, so every attack is run on
 the base model first.

@@ -9,79 +9,44 @@ default is every attack that this device can run.
 """
 
 import time
-from argparse import Namespace
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 
 from eval.attacks.answers import AttackInputs, AttackSettings
-from eval.attacks.registry import Attack, attack_groups, load_attacks
+from eval.attacks.options import AttackConfig
+from eval.attacks.registry import Attack, load_attacks
+from eval.evaluators.runs import select_runs
+from eval.report.attack_columns import require_listed
 from eval.report.attack_summary import (
     attacks_folder,
     base_folder,
     find_base,
     write_attack_summary,
 )
-from eval.run import EvalFlags, cell_runs
 from eval.run_each import run_each
 from eval.scoring.model import EvalModel, load_eval_model
 from unlearn.benchmarks.base import Benchmark
-from unlearn.config.flags import flag, run_command
-from unlearn.config.old_flags import parse, place
-from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import Run, read_json, write_json
+from unlearn.benchmarks.opening import open_benchmark
+from unlearn.config.experiment import parse_experiment
+from unlearn.config.files import read_json, write_json
+from unlearn.config.flags import run_command
+from unlearn.config.options import RunOptions
+from unlearn.config.run_directory import Run
 from unlearn.language_model.devices import has_packed_kernels, resolve_device
-from unlearn.training.loss import open_benchmark_of
 
 COMMON_SETTINGS = ("max_new_tokens", "rows", "idk_file", "dtype")
-ATTACKS = load_attacks()
-GROUPS = attack_groups()
-
-
-@dataclass
-class AttackFlags(EvalFlags):
-    """The attacks' flags. The evaluation's own flags are accepted, so that one command can pass its
-    flags to both.
-    """
-
-    attacks: list[str] = flag(
-        ["default"], f"default, groups ({', '.join(GROUPS)}) or single attacks", role="volatile"
-    )
-    rows: int = flag(100, "examples per side, spread evenly over each set; 0: all")
-    samples: int = flag(8, "k of leak@k")
-    relearn_lr: float = flag(2e-5, "learning rate of relearning (one epoch)")
-    relearn_batch: int = flag(32, "examples per step of relearning")
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name, least in (("rows", 0), ("samples", 1), ("relearn_lr", 0), ("relearn_batch", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        for name in self.attacks:
-            if name not in ("default", *GROUPS, *ATTACKS):
-                raise ValueError(
-                    f"--attacks {name} is unknown; choose default, a group ({', '.join(GROUPS)}) "
-                    f"or one of {', '.join(ATTACKS)}"
-                )
-
-    @property
-    def settings(self) -> AttackSettings:
-        """The values that attacks read."""
-        names = [field.name for field in fields(AttackSettings)]
-        return AttackSettings(**{name: getattr(self, name) for name in names})
 
 
 def choose_attacks(requested: list[str], device: str) -> list[Attack]:
-    """The requested attacks in the order of ATTACKS, and the plain questions, which everything is
-    compared with.
+    """The requested attacks, and the plain questions, which everything is compared with.
 
     "default": all that this device and installation can run. Raises `ValueError` for one requested
     by its own name whose library is missing.
     """
     chosen = []
     left_out = []
-    for name, entry in ATTACKS.items():
+    for name, entry in load_attacks().items():
         installed = entry.library is None or find_spec(entry.library) is not None
         if name in requested and not installed:
             raise ValueError(
@@ -121,14 +86,18 @@ def is_finished(path: Path, settings: dict) -> bool:
     return path.exists() and read_json(path)["settings"] == settings
 
 
-def open_model(model: str | Path, args: AttackFlags, entry: Attack) -> EvalModel:
+def open_model(model: str | Path, options: RunOptions, entry: Attack) -> EvalModel:
     """The model, loaded as this attack needs it."""
-    dtype = entry.dtype or args.dtype
-    return load_eval_model(model, args.device, dtype, args.attn, entry.weights)
+    dtype = entry.dtype or options.dtype
+    return load_eval_model(model, options.device, dtype, options.attn, entry.weights)
 
 
 def attack_model(
-    model: str | Path, folder: Path, inputs: AttackInputs, attacks: list[Attack], args: AttackFlags
+    model: str | Path,
+    folder: Path,
+    inputs: AttackInputs,
+    attacks: list[Attack],
+    options: RunOptions,
 ) -> None:
     """Run those of the attacks on one model whose files in `folder` are missing; print a line.
 
@@ -136,12 +105,11 @@ def attack_model(
     is raised at the end.
     """
     start = time.perf_counter()
-    pending = [
-        entry
-        for entry in attacks
-        if args.overwrite
-        or not is_finished(folder / f"{entry.name}.json", select_settings(entry, inputs.settings))
-    ]
+    pending = []
+    for entry in attacks:
+        settings = select_settings(entry, inputs.settings)
+        if options.overwrite or not is_finished(folder / f"{entry.name}.json", settings):
+            pending.append(entry)
     finished = []
     with ExitStack() as stack:
         models: list[EvalModel] = []
@@ -150,12 +118,12 @@ def attack_model(
             attack_start = time.perf_counter()
             if entry.weights == "merged":
                 if not models:
-                    models.append(stack.enter_context(open_model(model, args, entry)))
+                    models.append(stack.enter_context(open_model(model, options, entry)))
                 rows = entry.run(models[0], inputs)
             else:
                 stack.close()
                 models.clear()
-                with open_model(model, args, entry) as eval_model:
+                with open_model(model, options, entry) as eval_model:
                     rows = entry.run(eval_model, inputs)
             result = {
                 "attack": entry.name,
@@ -176,34 +144,40 @@ def attack_model(
 
 def main(argv: list[str] | None) -> None:
     """Attack the runs of one cell, each after its base model."""
-
-    def cell(values: Namespace) -> dict:
-        return recipe("attacks", benchmark=values.benchmark, model=values.model)
-
-    args, _, plain = parse(AttackFlags, argv, cell, __doc__)
+    experiment = parse_experiment(AttackConfig, argv, __doc__)
+    config = experiment.config
     start = time.perf_counter()
-    benchmark = open_benchmark_of(args)
-    inputs = build_inputs(benchmark, args.split, args.settings)
-    attacks = choose_attacks(args.attacks, args.device)
+    benchmark = open_benchmark(**config.data.opening())
+    split = config.split.split or benchmark.spec.default_split
+    inputs = build_inputs(benchmark, split, config.settings)
+    attacks = choose_attacks(config.attacks.attacks, config.run.device)
+    require_listed([entry.name for entry in attacks])
+    runs = select_runs(
+        config.run.runs,
+        experiment.benchmark_id,
+        config.cell.model,
+        split,
+        benchmark.retain_split(split),
+        config.cell.only,
+    )
     visited = set()
 
     def attack_once(model: str | Path, folder: Path) -> None:
         if folder.resolve() not in visited:
             # marked before it is tried: a base that fails is not tried again for every run
             visited.add(folder.resolve())
-            attack_model(model, folder, inputs, attacks, args)
+            attack_model(model, folder, inputs, attacks, config.run)
 
     def attack_run(run: Run) -> None:
-        attack_once(find_base(run), base_folder(run, args.split))
-        attack_once(run.path, attacks_folder(run.path, args.split))
-        write_attack_summary(run, args.split)
+        attack_once(find_base(run), base_folder(run, split))
+        attack_once(run.path, attacks_folder(run.path, split))
+        write_attack_summary(run, split)
 
     try:
-        runs = cell_runs(args, place(args, plain), benchmark.retain_split(args.split))
         run_each(runs, attack_run, lambda run: str(run.path))
     finally:
         seconds = time.perf_counter() - start
-        print(f"attacks on {args.model}, {args.split}: {seconds:.1f} s", flush=True)
+        print(f"attacks on {config.cell.model}, {split}: {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,49 @@
+"""Which runs an evaluation is about (import only)."""
+
+from pathlib import Path
+
+from unlearn.config.run_directory import Run, model_directory, named_runs
+
+
+def select_runs(
+    runs: str, benchmark_id: str, model: str, split: str, retain_split: str, only: list[str]
+) -> list[Run]:
+    """The runs that --only names, else all finished runs of the cell: first the references, which
+    forget quality compares with, then the targets, then the unlearned runs.
+
+    Raises `ValueError` where there is none.
+    """
+    if only:
+        return named_runs(only)
+    folder = model_directory(runs, benchmark_id, model)
+    unlearned = find_finished(folder / split, "*")
+    paths = [run.path for run in find_finished(folder / "full", "target-seed*")]
+    targets = {path.resolve(): path for path in paths}
+    for run in unlearned:
+        target = find_target(run)
+        if target is not None and (target / "DONE").exists():
+            targets.setdefault(target.resolve(), target)
+    references = find_finished(folder / retain_split, "reference-seed*")
+    found = references + [Run(path) for path in sorted(targets.values())] + unlearned
+    if not found:
+        raise ValueError(
+            f"no finished run below {folder}; make some with bash cmd_grun.sh or bash "
+            "cmd_baseline.sh"
+        )
+    return found
+
+
+def find_finished(folder: Path, pattern: str) -> list[Run]:
+    """The finished runs of a folder, in path order."""
+    return [Run(done.parent) for done in sorted(folder.glob(f"{pattern}/DONE"))]
+
+
+def find_target(run: Run) -> Path | None:
+    """The model that a run unlearned; None where its config cannot be read, which the evaluation of
+    the run reports.
+    """
+    try:
+        target = run.config.get("target")
+    except (OSError, ValueError):
+        return None
+    return Path(target) if target else None
