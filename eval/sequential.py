@@ -6,11 +6,14 @@ stacks made by `python -m grun.sequential`.
     python -m eval.sequential --rules scaled sum --withdraw forget10b
 
 Writes per-example rows, <stack>/eval/<rule>/<stage>.json, their means, <stack>/eval/stages.json,
-then runs/tables/sequential.md, .csv, .tex and .png. A stage is the number of active requests, or all but the withdrawn one. Sets: the
-forget split of every request, come or not yet, retain, and held-out retain. prob: the mean of
-exp(-A) of the true answer. own gate: the mean over a request's split and its layers; other gates:
-the largest of the same means of the others. open: the share of a set's prompts on which any
-request's gate exceeds .5 in its last layer.
+then runs/tables/sequential.md, .csv, .tex and .png.
+
+stage         the number of active requests, or all but the withdrawn one
+sets          the forget split of every request, come or not yet, retain, and held-out retain
+prob          the mean of exp(-A) of the true answer
+own gate      the mean over a request's split and its layers
+other gates   the largest of the same means of the others
+open          the share of a set's prompts on which any request's gate exceeds .5 in its last layer
 """
 
 import hashlib

@@ -9,7 +9,6 @@ default is every attack that this device can run.
 """
 
 import time
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -92,6 +91,62 @@ def open_model(model: str | Path, options: RunOptions, entry: Attack) -> EvalMod
     return load_eval_model(model, options.device, dtype, options.attn, entry.weights)
 
 
+class AttackedModel:
+    """One model under attack, and the folder of its results; a context manager.
+
+    The model with merged weights is loaded once and serves most attacks.
+    """
+
+    def __init__(self, model: str | Path, folder: Path, inputs: AttackInputs, options: RunOptions):
+        self.model = model
+        self.folder = folder
+        self.inputs = inputs
+        self.options = options
+        self.finished: list[str] = []
+        self.merged: EvalModel | None = None
+
+    def __enter__(self) -> "AttackedModel":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let the model with merged weights go."""
+        if self.merged is not None:
+            self.merged.__exit__()
+            self.merged = None
+
+    def needs(self, entry: Attack) -> bool:
+        """Whether the attack has no finished file with these settings."""
+        settings = select_settings(entry, self.inputs.settings)
+        path = self.folder / f"{entry.name}.json"
+        return self.options.overwrite or not is_finished(path, settings)
+
+    def run(self, entry: Attack) -> None:
+        """Run one attack and write its file."""
+        start = time.perf_counter()
+        rows = self.compute_rows(entry)
+        result = {
+            "attack": entry.name,
+            "settings": select_settings(entry, self.inputs.settings),
+            "seconds": round(time.perf_counter() - start, 2),
+            "rows": rows,
+        }
+        write_json(self.folder / f"{entry.name}.json", result)
+        self.finished.append(entry.name)
+
+    def compute_rows(self, entry: Attack) -> list[dict]:
+        """The rows of one attack, on the merged model or on one of its own."""
+        if entry.weights == "merged":
+            if self.merged is None:
+                self.merged = open_model(self.model, self.options, entry)
+            return entry.run(self.merged, self.inputs)
+        self.release()
+        with open_model(self.model, self.options, entry) as eval_model:
+            return entry.run(eval_model, self.inputs)
+
+
 def attack_model(
     model: str | Path,
     folder: Path,
@@ -105,39 +160,13 @@ def attack_model(
     is raised at the end.
     """
     start = time.perf_counter()
-    pending = []
-    for entry in attacks:
-        settings = select_settings(entry, inputs.settings)
-        if options.overwrite or not is_finished(folder / f"{entry.name}.json", settings):
-            pending.append(entry)
-    finished = []
-    with ExitStack() as stack:
-        models: list[EvalModel] = []
-
-        def run_attack(entry: Attack) -> None:
-            attack_start = time.perf_counter()
-            if entry.weights == "merged":
-                if not models:
-                    models.append(stack.enter_context(open_model(model, options, entry)))
-                rows = entry.run(models[0], inputs)
-            else:
-                stack.close()
-                models.clear()
-                with open_model(model, options, entry) as eval_model:
-                    rows = entry.run(eval_model, inputs)
-            result = {
-                "attack": entry.name,
-                "settings": select_settings(entry, inputs.settings),
-                "seconds": round(time.perf_counter() - attack_start, 2),
-                "rows": rows,
-            }
-            write_json(folder / f"{entry.name}.json", result)
-            finished.append(entry.name)
-
-        # the merged model serves most attacks, and is released before the others load their own
+    with AttackedModel(model, folder, inputs, options) as attacked:
+        pending = [entry for entry in attacks if attacked.needs(entry)]
+        # the merged model is released before the other attacks load their own
         ordered = sorted(pending, key=lambda entry: entry.weights != "merged")
-        run_each(ordered, run_attack, lambda entry: f"{model}: {entry.name}")
+        run_each(ordered, attacked.run, lambda entry: f"{model}: {entry.name}")
     seconds = time.perf_counter() - start
+    finished = attacked.finished
     done = f"{len(finished)} attacks ({', '.join(finished)}) in {seconds:.1f} s"
     print(f"{model}: {done if finished else 'skipped, attacked before'}", flush=True)
 

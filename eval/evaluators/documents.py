@@ -53,15 +53,7 @@ def evaluate_documents(experiment: Experiment) -> None:
     benchmark.evaluation_sets(split)  # bad data stop the command before a model is loaded
     model = config.cell.model
     model_folder = model_directory(config.run.runs, experiment.benchmark_id, model)
-    stacks = model_folder.glob("sequential/*/*/requests.json") if not config.cell.only else []
-    runs = select_runs(
-        config.run.runs,
-        experiment.benchmark_id,
-        model,
-        split,
-        benchmark.retain_split(split),
-        config.cell.only,
-    )
+    paths = select_paths(experiment, split, benchmark.retain_split(split))
     described = {"benchmark": experiment.benchmark_id, "model": model, "split": split}
     evaluated: list[DocumentTask] = []
 
@@ -81,11 +73,22 @@ def evaluate_documents(experiment: Experiment) -> None:
             write_summary(task.folder, task.description, mode, model_folder)
 
     try:
-        run_each([*(run.path for run in runs), *sorted(path.parent for path in stacks)], evaluate)
+        run_each(paths, evaluate)
     except ValueError:
         write_summaries()
         raise
     write_summaries()
+
+
+def select_paths(experiment: Experiment, split: str, retain_split: str) -> list[Path]:
+    """The runs that --only names, else those of the cell and all stacks of the model."""
+    config: DocumentConfig = experiment.config
+    cell = (config.run.runs, experiment.benchmark_id, config.cell.model)
+    runs = select_runs(*cell, split, retain_split, config.cell.only)
+    stacks = []
+    if not config.cell.only:
+        stacks = model_directory(*cell).glob("sequential/*/*/requests.json")
+    return [run.path for run in runs] + sorted(path.parent for path in stacks)
 
 
 def evaluate_task(

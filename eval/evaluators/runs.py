@@ -24,13 +24,13 @@ def select_runs(
         if target is not None and (target / "DONE").exists():
             targets.setdefault(target.resolve(), target)
     references = find_finished(folder / retain_split, "reference-seed*")
-    found = references + [Run(path) for path in sorted(targets.values())] + unlearned
-    if not found:
+    selected = references + [Run(path) for path in sorted(targets.values())] + unlearned
+    if not selected:
         raise ValueError(
             f"no finished run below {folder}; make some with bash cmd_grun.sh or bash "
             "cmd_baseline.sh"
         )
-    return found
+    return selected
 
 
 def find_finished(folder: Path, pattern: str) -> list[Run]:

@@ -146,51 +146,64 @@ def score_shared_prompts(
     eval_model: EvalModel, groups: list[list[Encoded]]
 ) -> list[TokenStatistics]:
     """The statistics of all answers of one batch; the answers of a group have one prompt."""
-    model = eval_model.model
     device = eval_model.device
     pad_id = eval_model.prompt_encoder.tokenizer.pad_token_id
-    head = model.get_output_embeddings()
-    ids, mask = pad_left(
-        [group[0].ids[: group[0].prompt_length] for group in groups], pad_id, device
-    )
-    rows = torch.arange(len(groups), device=device)
+    prompts = [group[0].ids[: group[0].prompt_length] for group in groups]
+    ids, mask = pad_left(prompts, pad_id, device)
+    prefix = forward_prompts(eval_model, ids, mask)
+    answers = [e.answer for group in groups for e in group]
+    lengths = [len(answer) for answer in answers]
+    owner = torch.tensor([row for row, group in enumerate(groups) for _ in group], device=device)
+    first_labels = torch.tensor([answer[0] for answer in answers], device=device)
+    first = compute_statistics(prefix.logits[0][owner], first_labels)
+    if max(lengths) == 1:
+        return split_statistics(first, lengths)
+    # each answer continues its own copy of its prompt's keys and values
+    prefix.past_key_values.reorder_cache(owner)
+    logits = continue_prompts(eval_model, prefix.past_key_values, mask[owner], answers, pad_id)
+    later_labels = torch.tensor([token for answer in answers for token in answer[1:]])
+    later = compute_statistics(logits, later_labels.to(device))
+    return join_statistics(first, later, lengths)
+
+
+def forward_prompts(eval_model: EvalModel, ids: Tensor, mask: Tensor):
+    """One pass over left-padded prompts [B, T], edited at their last token; its output has logits
+    [1, B, V] at that token, and keys and values.
+    """
+    rows = torch.arange(len(ids), device=ids.device)
     last = torch.full_like(rows, ids.shape[1] - 1)
-    with edit_last_token(eval_model, ids, rows), logits_only_at(head, rows, last):
-        prefix = model(
+    head = eval_model.model.get_output_embeddings()
+    with edit_at(eval_model, last), logits_only_at(head, rows, last):
+        return eval_model.model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
             use_cache=True,
         )
-    answers = [e.answer for group in groups for e in group]
-    owner = torch.tensor([row for row, group in enumerate(groups) for _ in group], device=device)
-    first_labels = torch.tensor([answer[0] for answer in answers], device=device)
-    first = compute_statistics(prefix.logits[0][owner], first_labels)
+
+
+def continue_prompts(
+    eval_model: EvalModel, cache, mask: Tensor, answers: list[list[int]], pad_id: int
+) -> Tensor:
+    """Logits [N - A, V] of all tokens but the first of A answers, which run right-padded behind
+    their prompts' keys and values. mask [A, T]: that of the prompts.
+    """
+    device = mask.device
     width = max(map(len, answers)) - 1
-    lengths = [len(answer) for answer in answers]
-    if not width:
-        return split_statistics(first, lengths)
-    # each answer continues its own copy of its prompt's keys and values
-    prefix.past_key_values.reorder_cache(owner)
-    inputs = [answer[:-1] + [pad_id] * (width + 1 - len(answer)) for answer in answers]
-    real = torch.tensor(
-        [[1] * (length - 1) + [0] * (width + 1 - length) for length in lengths], device=device
-    )
+    padding = [width + 1 - len(answer) for answer in answers]
+    inputs = [answer[:-1] + [pad_id] * n for answer, n in zip(answers, padding, strict=True)]
+    real = torch.tensor([[1] * (width - n) + [0] * n for n in padding], device=device)
     places = real.nonzero()
-    with (
-        edit_last_token(eval_model, ids, owner),
-        logits_only_at(head, places[:, 0], places[:, 1]),
-    ):
-        logits = model(
+    last = torch.full((len(answers),), mask.shape[1] - 1, device=device)
+    head = eval_model.model.get_output_embeddings()
+    with edit_at(eval_model, last), logits_only_at(head, places[:, 0], places[:, 1]):
+        return eval_model.model(
             input_ids=torch.tensor(inputs, device=device),
-            attention_mask=torch.cat([mask[owner], real], 1),
-            position_ids=mask.sum(1)[owner][:, None] + torch.arange(width, device=device),
-            past_key_values=prefix.past_key_values,
+            attention_mask=torch.cat([mask, real], 1),
+            position_ids=mask.sum(1)[:, None] + torch.arange(width, device=device),
+            past_key_values=cache,
             use_cache=True,
         ).logits[0]
-    later_labels = [token for answer in answers for token in answer[1:]]
-    later = compute_statistics(logits, torch.tensor(later_labels, device=device))
-    return join_statistics(first, later, lengths)
 
 
 def join_statistics(first: Tensor, later: Tensor, lengths: list[int]) -> list[TokenStatistics]:
@@ -201,10 +214,10 @@ def join_statistics(first: Tensor, later: Tensor, lengths: list[int]) -> list[To
     return split_statistics(torch.cat([part for pair in pairs for part in pair], 1), lengths)
 
 
-def edit_last_token(eval_model: EvalModel, prompts: Tensor, rows: Tensor):
-    """A context in which an adapter edits the last token of left-padded `prompts`, in a pass with
-    one row for each of `rows`; the answers behind it are not edited.
+def edit_at(eval_model: EvalModel, positions: Tensor):
+    """A context in which an adapter edits these positions [B] of the prompts, and nothing behind
+    them.
     """
     if eval_model.adapter_hooks is None:
         return nullcontext()
-    return eval_model.adapter_hooks.at(torch.full_like(rows, prompts.shape[1] - 1))
+    return eval_model.adapter_hooks.at(positions)
