@@ -5,9 +5,13 @@ import torch
 
 from grun import train as grun_train
 from grun.engines.pyvene import PyveneEngine
+from grun.options import GrunConfig
 from tests.toy import WMDP_FLAGS, WMDP_FOLDER
+from unlearn.config.experiment import parse_experiment
+from unlearn.language_model.loading import load_model
 from unlearn.training import finetune
 from unlearn.training.corpus_sampler import cut_text
+from unlearn.training.setup import find_steered_layer
 
 GRUN = ["--rmu_layer", "5", "--layers", "2", "3", "4", "--rank", "4", "--no-steer_edit"]
 TERMS = ("loss", "forget", "retain")
@@ -75,6 +79,16 @@ def test_bad_flags_are_refused(wmdp_runs, tmp_path, flags, message):
     target = ["--target", str(wmdp_runs / WMDP_FOLDER / "full" / "target-seed42")]
     with pytest.raises(ValueError, match=message):
         grun_train.main([*WMDP_FLAGS, "--runs", str(tmp_path), *target, *GRUN, *flags.split()])
+
+
+def test_upstreams_index_steers_the_layer_below(wmdp_runs):
+    """hidden_states[5] is the output of layer 4, and edits above it are allowed, as upstream."""
+    flags = [*WMDP_FLAGS, "--rmu_index", "hidden_states", *GRUN, "--reft_class", "gated_linear"]
+    config = parse_experiment(GrunConfig, flags).config
+    target = wmdp_runs / WMDP_FOLDER / "full" / "target-seed42"
+    layer = find_steered_layer(config.steering, load_model(str(target)))
+    assert layer == 4 and config.adapter.gate == "linear"
+    grun_train.check_steered_layer(config, [2, 5], layer)
 
 
 def test_wmdp_finetunes_no_hub_model(tmp_path):
