@@ -13,8 +13,7 @@ from pathlib import Path
 
 from eval.evaluators.document_summary import FOLDER, write_summary
 from eval.evaluators.options import DocumentConfig
-from eval.evaluators.questions import describe_work
-from eval.evaluators.runs import select_runs
+from eval.evaluators.runs import describe_work, select_runs
 from eval.run_each import run_each
 from eval.scoring.documents import DocumentScorer
 from eval.scoring.model import EvalModel, load_eval_model

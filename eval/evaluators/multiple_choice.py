@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.evaluators.options import MultipleChoiceConfig
-from eval.evaluators.questions import describe_work
-from eval.evaluators.runs import find_finished
+from eval.evaluators.runs import describe_work, find_finished
 from eval.run_each import run_each
 from eval.scoring.lm_eval_model import GrunLM, open_with_likelihoods
 from eval.scoring.multiple_choice import (

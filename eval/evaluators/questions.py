@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.evaluators.options import QuestionConfig
-from eval.evaluators.runs import select_runs
+from eval.evaluators.runs import describe_work, select_runs
 from eval.metrics.fluency import CharacterModel, Classifier
 from eval.report import summary
 from eval.run_each import run_each
@@ -142,10 +142,3 @@ def try_sets(names: Iterable[str], action: Callable[[str], None]) -> list[str]:
             problem = str(error)
             problems.append(problem if f"set {name}" in problem else f"set {name}: {problem}")
     return problems
-
-
-def describe_work(names: list[str], seconds: float) -> str:
-    """What was computed, for the log."""
-    if not names:
-        return "skipped, evaluated before"
-    return f"evaluated {', '.join(names)} in {seconds:.1f} s"

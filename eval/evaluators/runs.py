@@ -1,4 +1,4 @@
-"""Which runs an evaluation is about (import only)."""
+"""Which runs an evaluation is about, and what it says about each (import only)."""
 
 from pathlib import Path
 
@@ -47,3 +47,10 @@ def find_target(run: Run) -> Path | None:
     except (OSError, ValueError):
         return None
     return Path(target) if target else None
+
+
+def describe_work(names: list[str], seconds: float) -> str:
+    """What was computed, for the log."""
+    if not names:
+        return "skipped, evaluated before"
+    return f"evaluated {', '.join(names)} in {seconds:.1f} s"
