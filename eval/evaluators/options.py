@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from eval.metrics import aggregates, muse, tofu
 from eval.metrics.memorization import ES_NO_MATCH
+from eval.report.question_metrics import Options as SummaryOptions
 from unlearn.config.flags import Options, flag, group
 from unlearn.config.options import DataOptions, RunOptions
 
@@ -48,19 +49,19 @@ class QuestionOptions(Options):
         role="volatile",
     )
     truth_ratio: str = flag(
-        tofu.DEFAULT_TRUTH_RATIO,
+        SummaryOptions.truth_ratio,
         "truth ratio variant of the aggregates",
         choices=tuple(tofu.TRUTH_RATIOS),
         role="volatile",
     )
     es_no_match: str = flag(
-        ES_NO_MATCH[0],
+        SummaryOptions.es_no_match,
         "extraction strength where the last token is wrong: 0 or, as upstream, 1/N",
         choices=ES_NO_MATCH,
         role="volatile",
     )
     privacy_score: str = flag(
-        "bounded",
+        SummaryOptions.privacy_score,
         "s of the privacy aggregate",
         choices=tuple(aggregates.PRIVACY_SCORES),
         role="volatile",

@@ -31,7 +31,6 @@ from unlearn.benchmarks.wmdp import WmdpBenchmark
 from unlearn.config.run_directory import replace_directory, write_json, write_text
 from unlearn.synthetic.wmdp_world import Question
 
-STYLES = ("letters", "cloze", "grun")
 LETTERS = "ABCD"
 GRUN_HEADER = "The following is a multiple choice question with answers."
 SEED = 42  # of GRUN's script
