@@ -69,7 +69,7 @@ def test_cut_text_scores_a_fifth():
     ("flags", "message"),
     [
         ("--layers 2 5", "--layers 5 is not below the steered layer 5"),
-        ("--objective idk", "a corpus has no questions"),
+        ("--objective idk", "idk is unknown on corpora"),
         ("--variant grun+", "GRUN\\+|grun\\+"),
         ("--rmu_layer 9", "outside this model's 1..5"),
         ("--forget_corpora nothing", "there is no corpus 'nothing'"),

@@ -1,6 +1,7 @@
 """The command eval.attacks.run: every attack, resumption, broken runs, bad flags."""
 
 import json
+import os
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -145,7 +146,7 @@ def test_tables_without_an_attack_say_what_to_run(tmp_path):
     ("attacks", "names"), [("1", "default"), ("prefill joined", "prefill joined")]
 )
 def test_cmd_eval_asks_for_attacks(attacks, names):
-    variables = {"PATH": "/usr/bin:/bin", "DRY_RUN": "1", "ATTACKS": attacks}
+    variables = os.environ | {"DRY_RUN": "1", "PY": "python", "ATTACKS": attacks}
     command = ["bash", ROOT / "cmd_eval.sh", "--rows", "3"]
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     modules = [line.partition(" -m ")[2] for line in done.stdout.splitlines()]
