@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# Trains the target models, which know the whole benchmark, and with REFERENCE=1 also the retain-only models of each forget split.
-# On: `tiny`, made from scratch on a CPU; any other model wants a GPU. How long: tiny takes minutes; finished runs are skipped.
+# Trains the target models, which know the whole benchmark, and with REFERENCE=1 also the
+# retain-only models of each forget split.
+# On: `tiny`, made from scratch on a CPU; any other model needs a GPU. How long: tiny takes minutes;
+# finished runs are skipped.
 #
-#   ./cmd_finetune.sh                                                              the embedded benchmark, tiny model
+#   ./cmd_finetune.sh
 #   BENCHMARK=tofu MODELS=llama3.1-8b REFERENCE=1 NPROC=2 ./cmd_finetune.sh --lr 1e-5
 #
-# Flags go to `python -m unlearn.training.finetune`. DRY_RUN=1 prints the commands; DATA_DIR=folder reads the benchmark's files there;
-# RUNS=folder holds the run directories.
+# Flags go to `python -m unlearn.training.finetune`. DRY_RUN=1 prints the commands; DATA_DIR=folder
+# reads the benchmark's files there; RUNS=folder holds the run directories.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
 : "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SEEDS:=42}" "${REFERENCE:=0}"
 [[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
+find_data_flags "$@"
 
 splits=full
 if [[ $REFERENCE == 1 ]]; then
@@ -23,7 +26,8 @@ fi
 for model in $MODELS; do
     for split in $splits; do
         for seed in $SEEDS; do
-            run_py unlearn.training.finetune --benchmark "$BENCHMARK" --model "$model" --split "$split" --seed "$seed" \
+            run_py unlearn.training.finetune --benchmark "$BENCHMARK" --model "$model" \
+                --split "$split" --seed "$seed" \
                 ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
         done
     done

@@ -146,7 +146,7 @@ def test_dual_variable_is_the_same(runs):
 FSDP = """
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-from unlearn.training import loop
+from unlearn.training import distribution
 
 def sharding(**options):
     accelerator = Accelerator(**options)
@@ -156,7 +156,7 @@ def sharding(**options):
     type(accelerator).is_fsdp2 = property(lambda self: True)
     return accelerator
 
-loop.Accelerator = sharding
+distribution.Accelerator = sharding
 """
 
 

@@ -104,7 +104,7 @@ def test_grun_makes_the_reference_first_when_asked():
 
 def test_flags_about_data_reach_the_reference_the_controls_and_the_evaluation():
     """The rank is the tuner's alone; which authors there are, everybody has to know."""
-    data = "--authors 12 --heldout=3"
+    data = "--authors 12 --heldout 3"
     made, kept, trained, evaluated, *_ = dry(
         "cmd_grun.sh", "--authors", "12", "--rank", "2", "--heldout=3", REFERENCE="1", LOSSES="gd"
     )
@@ -128,6 +128,24 @@ def test_flags_about_data_reach_the_reference_the_controls_and_the_evaluation():
         and control.endswith(f"{data} --control keyword")
         and evaluated.endswith(f"--split forget10 {data}")
     )
+
+
+@pytest.mark.parametrize("words", [["--variant", "grun+"], ["--variant=grun+"]])
+def test_a_variant_runs_around_its_own_objective(words):
+    """With a blank or "=", one run, and not one for each of the paper's three losses."""
+    trained = [command for command in dry("cmd_grun.sh", *words) if "grun.train" in command]
+    assert len(trained) == 1
+    assert "--objective idk+ul" in trained[0]
+    assert trained[0].endswith(" ".join(words))
+
+
+@pytest.mark.parametrize("words", [["--benchmark=wmdp"], ["--benchmark", "wmdp"], ["--split=x"]])
+def test_flags_that_every_step_needs_are_refused(words):
+    """They would reach the training command alone; their place is a variable."""
+    done = bash(ROOT / "cmd_grun.sh", *words, DRY_RUN="1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "in front of the script" in done.stderr
 
 
 def test_several_processes_go_through_accelerate_for_training_only():

@@ -28,26 +28,26 @@ def save_checkpoint(
     """Save weights, moments and `state` (JSON: the step and more) as the run's checkpoint; every
     process calls it."""
     if is_sharded(accelerator):
-        keep_sharded(run, accelerator, state)
-    elif accelerator.is_main_process:
-        tensors = {f"weight.{name}": p.detach().contiguous() for name, p in trained.items()}
-        for name, p in trained.items():
-            tensors |= {
-                f"{kind}.{name}": value.contiguous()
-                for kind, value in optimizer.state.get(p, {}).items()
-            }
-        require_disk(run.path, sum(t.numel() * t.element_size() for t in tensors.values()))
+        save_sharded_checkpoint(run, accelerator, state)
+        return
+    if not accelerator.is_main_process:
+        return
+    tensors = {f"weight.{name}": p.detach().contiguous() for name, p in trained.items()}
+    for name, p in trained.items():
+        for kind, value in optimizer.state.get(p, {}).items():
+            tensors[f"{kind}.{name}"] = value.contiguous()
+    require_disk(run.path, sum(t.numel() * t.element_size() for t in tensors.values()))
 
-        def write(directory: Path):
-            save_file(tensors, directory / "state.safetensors")
-            write_json(directory / "state.json", state)
+    def write(directory: Path) -> None:
+        save_file(tensors, directory / "state.safetensors")
+        write_json(directory / "state.json", state)
 
-        replace_directory(run.checkpoint, write)
+    replace_directory(run.checkpoint, write)
 
 
-def keep_sharded(run: Run, accelerator: Accelerator, state: dict) -> None:
-    """The same where each process writes its shard: state.json is the last file, so a folder
-    without it does not count."""
+def save_sharded_checkpoint(run: Run, accelerator: Accelerator, state: dict) -> None:
+    """The same where each process writes its shard. state.json is written last, so a folder without
+    it does not count."""
     if accelerator.is_main_process:
         shutil.rmtree(run.checkpoint, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -70,50 +70,53 @@ def load_checkpoint(
     state = read_json(run.checkpoint / "state.json")
     whole = run.checkpoint / "state.safetensors"
     if is_sharded(accelerator) == whole.exists():
+        how = "without" if whole.exists() else "with"
         raise ValueError(
-            f"{run.checkpoint} was written {'without' if whole.exists() else 'with'} sharding; go on that way, or pass --overwrite"
+            f"{run.checkpoint} was written {how} sharding; go on that way, or pass --overwrite"
         )
     if is_sharded(accelerator):
         accelerator.load_state(run.checkpoint / "shards")
         return state
     tensors = load_file(whole)
-    if {f"weight.{name}" for name in trained} != {
-        name for name in tensors if name.startswith("weight.")
-    }:
+    stored = {name for name in tensors if name.startswith("weight.")}
+    if {f"weight.{name}" for name in trained} != stored:
         raise ValueError(
-            f"{run.checkpoint} holds other weights than this run trains; pass --overwrite to start it anew"
+            f"{run.checkpoint} holds other weights than this run trains; pass --overwrite to start "
+            "it anew"
         )
-    with torch.no_grad():
-        for name, p in trained.items():
-            p.copy_(tensors[f"weight.{name}"])
-            moments = {
-                kind: tensors[f"{kind}.{name}"]
-                for kind in ("step", "exp_avg", "exp_avg_sq")
-                if f"{kind}.{name}" in tensors
-            }
-            if moments:
-                optimizer.state[p] = {
-                    kind: value.to(p.device, copy=True) if value.ndim else value
-                    for kind, value in moments.items()
-                }
+    restore_tensors(trained, optimizer, tensors)
     return state
+
+
+@torch.no_grad()
+def restore_tensors(trained: dict[str, Tensor], optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put stored weights and AdamW moments back."""
+    for name, p in trained.items():
+        p.copy_(tensors[f"weight.{name}"])
+        moments = {
+            kind: tensors[f"{kind}.{name}"]
+            for kind in ("step", "exp_avg", "exp_avg_sq")
+            if f"{kind}.{name}" in tensors
+        }
+        if moments:
+            optimizer.state[p] = {
+                kind: value.to(p.device, copy=True) if value.ndim else value
+                for kind, value in moments.items()
+            }
 
 
 def save_model(accelerator: Accelerator, stepper, save, directory: Path) -> None:
     """Call save(directory) on the main process; where the model is sharded, save(directory, whole
     state dict). Every process calls this."""
-    whole = {}
+    state_dict = {}
     if is_sharded(accelerator):
-        gathered = accelerator.get_state_dict(
-            stepper
-        )  # all processes take part, the main one holds the result
-        whole = {
-            "state_dict": {
-                name.removeprefix("module."): value
-                for name, value in gathered.items()
-                if name.startswith("module.")
-            }
+        # All processes take part, the main one holds the result.
+        gathered = accelerator.get_state_dict(stepper)
+        state_dict = {
+            name.removeprefix("module."): value
+            for name, value in gathered.items()
+            if name.startswith("module.")
         }
     if accelerator.is_main_process:
-        save(directory, **whole)
+        save(directory, **({"state_dict": state_dict} if state_dict else {}))
     accelerator.wait_for_everyone()

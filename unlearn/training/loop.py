@@ -1,37 +1,42 @@
-"""The training loop: one for fine-tuning, baselines, GRUN and RMU, on one process or many
-(accelerate).
+"""The training loop: one for fine-tuning, baselines, GRUN and RMU, on one process or many.
 
-Whatever a step needs follows from (seed, step), so a run that was killed and resumed takes the same
+What a step needs follows from (seed, step), so a run that was killed and resumed takes the same
 steps as one that was not, and a batch split over micro-batches or processes gives the same gradient
-as the whole one."""
+as the whole one.
+"""
 
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
 from unlearn.config.run_directory import Run
-from unlearn.training.checkpoints import is_sharded, load_checkpoint, save_checkpoint, save_model
+from unlearn.training.checkpoints import load_checkpoint, save_checkpoint, save_model
+from unlearn.training.distribution import accumulate, build_accelerator
+from unlearn.training.protocols import Loss
 
-PROGRESS_SECONDS = (
-    1 if sys.stderr.isatty() else 20
-)  # a log file is no terminal: a line now and then will do
+# Seconds between progress lines; in a log file one now and then will do.
+PROGRESS_SECONDS = 1 if sys.stderr.isatty() else 20
 
 
 @dataclass
 class TrainConfig:
-    """How to step. lr decays linearly to 0 (or stays, or follows a cosine) after `warmup` steps;
-    max_grad_norm 0 means unclipped; micro_batch 0 means the whole batch at once; checkpoint_every
-    counts steps; stop(records of all steps so far) ends training early."""
+    """How to step.
+
+    schedule          of the learning rate after `warmup` steps: linear to 0, cosine or constant
+    max_grad_norm     0 means unclipped
+    micro_batch       0 means the whole batch at once
+    checkpoint_every  steps
+    stop              stop(records of all steps so far) ends training early
+    """
 
     steps: int
     lr: float
@@ -55,7 +60,7 @@ class TrainEval:
 
     losses(part, whole) -> loss parts, additive like those of a step. rank(values, first): the
     higher, the better are `values`, given those before the first step; with `keep_best` the weights
-    of the best check are the ones that are saved in the end."""
+    of the best evaluation are the ones that are saved in the end."""
 
     items: list
     losses: Callable[[list, list], dict[str, Tensor]]
@@ -68,238 +73,218 @@ class Step(nn.Module):
     """What runs under the distributed wrapper: the losses of some items of a batch, with the
     trained module inside."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        losses: Callable[[list, list, int], dict[str, Tensor]],
-        check: TrainEval | None,
-    ):
+    def __init__(self, module: nn.Module, loss: Loss, evaluation: TrainEval | None):
         super().__init__()
         self.module = module
-        self.losses = losses
-        self.check = check
+        self.loss = loss
+        self.evaluation = evaluation
         self._no_split_modules = getattr(module, "_no_split_modules", None)  # where FSDP cuts
 
     def forward(self, part: list, whole: list, step: int | None) -> dict[str, Tensor]:
-        return self.check.losses(part, whole) if step is None else self.losses(part, whole, step)
+        """The loss parts of a step, or of the evaluation where `step` is None."""
+        if step is None:
+            return self.evaluation.losses(part, whole)
+        return self.loss(part, whole, step)
 
 
 def train(
     module: nn.Module,
-    losses,
+    loss: Loss,
     items: Callable[[int], list],
-    plan: TrainConfig,
+    config: TrainConfig,
     run: Run,
-    save,
-    check: TrainEval | None = None,
+    save: Callable[..., None],
+    evaluation: TrainEval | None = None,
 ) -> dict:
     """Train the parameters of `module` that require gradients, and save them; return steps, seconds
     and final loss parts.
 
-    items(step) -> the whole batch, the same on every process. losses(part, whole, step) -> loss
-    parts, additive over parts of the batch, with their total under "loss"; an object may also have
-    `state`, a dict of numbers that belongs to the checkpoint, and after_step(step, parts), called
-    once per optimiser step with the parts of the whole batch. save(directory) is called on the main
-    process, at `plan.save_steps` and in the end; where the model is sharded, with the whole
+    items(step) -> the whole batch, the same on every process. save(directory) is called on the main
+    process, at `config.save_steps` and in the end; where the model is sharded, with the whole
     `state_dict` besides. Raises `ValueError` on a loss or gradient that is not finite; the state
     before that step is kept as the checkpoint."""
-    accelerator = accelerator_of(module, plan)
-    optimizer = torch.optim.AdamW(
-        [p for p in module.parameters() if p.requires_grad],
-        lr=plan.lr,
-        weight_decay=plan.weight_decay,
-        eps=plan.eps,
-    )
-    rate = (
-        get_scheduler(plan.schedule, optimizer, plan.warmup, plan.steps).lr_lambdas[0]
-        if plan.schedule != "constant"
-        else lambda _: 1.0
-    )
-    stepper, optimizer = accelerator.prepare(Step(module, losses, check), optimizer)
-    trained = {
-        name: p
-        for name, p in accelerator.unwrap_model(stepper).module.named_parameters()
-        if p.requires_grad
-    }
-    memory = getattr(losses, "state", {})
-    after_step = getattr(losses, "after_step", lambda step, parts: None)
-    kept = load_checkpoint(run, trained, optimizer, accelerator)
-    start = kept.get("step", 0)
-    checks = kept.get("checks", {})
-    memory.update(kept.get("losses", {}))
-    if start and accelerator.is_main_process:
-        print(f"resumes at step {start}: {run.path}", flush=True)
-    run.rewind_log(start)
-    records = [
-        record for record in run.logged() if "check" not in record and record["step"] < start
-    ]
-    began = time.perf_counter() - kept.get("seconds", 0.0)
-    record = {}
-    taken = plan.steps
+    return Training(module, loss, items, config, run, save, evaluation).run_to_end()
 
-    def keep_at(step: int) -> None:
-        save_checkpoint(
-            run,
-            trained,
-            optimizer,
-            accelerator,
-            {
-                "step": step,
-                "seconds": time.perf_counter() - began,
-                "losses": memory,
-                "checks": checks,
-            },
+
+@dataclass
+class Progress:
+    """What a checkpoint holds besides weights and moments: steps taken, seconds spent, the state of
+    the loss, and the first and the best evaluation, each {"step"} and the values."""
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: dict = field(default_factory=dict)
+    checks: dict = field(default_factory=dict)
+
+
+class Training:
+    """One run of the loop; `train` says what the arguments are."""
+
+    def __init__(self, module, loss, items, config, run, save, evaluation):
+        self.items = items
+        self.config = config
+        self.run = run
+        self.save = save
+        self.evaluation = evaluation
+        self.accelerator: Accelerator = build_accelerator(
+            module, config.mixed_precision, config.max_grad_norm
         )
+        optimizer = torch.optim.AdamW(
+            [p for p in module.parameters() if p.requires_grad],
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            eps=config.eps,
+        )
+        self.rate = build_schedule(optimizer, config)
+        self.stepper, self.optimizer = self.accelerator.prepare(
+            Step(module, loss, evaluation), optimizer
+        )
+        unwrapped = self.accelerator.unwrap_model(self.stepper).module
+        self.trained = {n: p for n, p in unwrapped.named_parameters() if p.requires_grad}
+        self.loss_state = getattr(loss, "state", {})
+        self.after_step = getattr(loss, "after_step", lambda step, parts: None)
+        stored = load_checkpoint(run, self.trained, self.optimizer, self.accelerator)
+        self.progress = Progress(**stored)
+        self.loss_state.update(self.progress.losses)
+        self.started = time.perf_counter() - self.progress.seconds
 
-    silent = not accelerator.is_main_process
-    bar = tqdm(
-        range(start, plan.steps),
-        initial=start,
-        total=plan.steps,
-        desc=run.path.name,
-        mininterval=PROGRESS_SECONDS,
-        disable=silent,
-    )
-    for step in bar:
-        if check and step % check.every == 0:
-            look(accelerator, stepper, check, plan, run, step, checks, save)
-        torch.manual_seed(
-            hash((plan.seed, step, accelerator.process_index))
-        )  # dropout follows from (seed, step): a resumed run draws the same
-        for group in optimizer.param_groups:
-            group["lr"] = plan.lr * rate(step)
-        parts = accumulate(accelerator, stepper, items(step), step, plan.micro_batch)
-        norm = accelerator.clip_grad_norm_(trained.values(), plan.max_grad_norm or float("inf"))
-        record = {"step": step} | parts | {"lr": plan.lr * rate(step), "grad_norm": float(norm)}
-        if not all(torch.isfinite(torch.tensor(value)) for value in record.values()):
-            keep_at(step)
-            raise ValueError(
-                f"not finite at step {step}: {words(record)}; the state before it is kept in {run.checkpoint}; try a lower --lr"
-            )
-        optimizer.step()
-        optimizer.zero_grad()
-        after_step(step, parts)
-        run.log(record)
-        records.append(record)
-        bar.set_postfix_str(words(parts), refresh=False)
-        if step + 1 in plan.save_steps:
-            save_model(accelerator, stepper, save, run.path / f"step-{step + 1}")
-        if (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps:
-            keep_at(step + 1)
-        if plan.stop and plan.stop(records):
-            taken = step + 1
-            break
-    if check:
-        look(accelerator, stepper, check, plan, run, taken, checks, save)
-    if check and check.keep_best:
-        take_best(accelerator, run)
-    else:
-        save_model(accelerator, stepper, save, run.path)
-    result = {
-        "steps": taken,
-        "planned_steps": plan.steps,
-        "train_seconds": round(time.perf_counter() - began, 2),
-    }
-    result |= {
-        "processes": accelerator.num_processes,
-        "distribution": accelerator.distributed_type.value,
-        "final": record,
-    }
-    return result | ({"checks": checks} if check else {})
+    def run_to_end(self) -> dict:
+        """Take all steps from where the checkpoint ends; return the result."""
+        start = self.progress.step
+        if start and self.accelerator.is_main_process:
+            print(f"resumes at step {start}: {self.run.path}", flush=True)
+        self.run.rewind_log(start)
+        records = [r for r in self.run.logged() if "check" not in r and r["step"] < start]
+        record: dict = {}
+        taken = self.config.steps
+        for step in self.bar(start):
+            record = self.take_step(step)
+            records.append(record)
+            if self.config.stop and self.config.stop(records):
+                taken = step + 1
+                break
+        if self.evaluation:
+            self.evaluate(taken)
+        if self.evaluation and self.evaluation.keep_best:
+            self.take_best()
+        else:
+            save_model(self.accelerator, self.stepper, self.save, self.run.path)
+        result = {
+            "steps": taken,
+            "planned_steps": self.config.steps,
+            "train_seconds": round(time.perf_counter() - self.started, 2),
+            "processes": self.accelerator.num_processes,
+            "distribution": self.accelerator.distributed_type.value,
+            "final": record,
+        }
+        return result | ({"checks": self.progress.checks} if self.evaluation else {})
 
+    def bar(self, start: int) -> tqdm:
+        """The progress line over the steps that are left."""
+        self.progress_bar = tqdm(
+            range(start, self.config.steps),
+            initial=start,
+            total=self.config.steps,
+            desc=self.run.path.name,
+            mininterval=PROGRESS_SECONDS,
+            disable=not self.accelerator.is_main_process,
+        )
+        return self.progress_bar
 
-def accelerator_of(module: nn.Module, plan: TrainConfig) -> Accelerator:
-    """The engine that distributes; accelerate's launcher says which (one process, several, FSDP,
-    DeepSpeed)."""
-    accelerator = Accelerator(
-        cpu=next(module.parameters()).device.type == "cpu", mixed_precision=plan.mixed_precision
-    )
-    if is_sharded(accelerator) and not hasattr(module, "save_pretrained"):
+    def take_step(self, step: int) -> dict:
+        """Take one step, log it and save what is due after it; return its log record."""
+        config = self.config
+        if self.evaluation and step % self.evaluation.every == 0:
+            self.evaluate(step)
+        # Dropout follows from (seed, step): a resumed run draws the same.
+        torch.manual_seed(hash((config.seed, step, self.accelerator.process_index)))
+        lr = config.lr * self.rate(step)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = lr
+        parts = accumulate(
+            self.accelerator, self.stepper, self.items(step), step, config.micro_batch
+        )
+        norm = self.accelerator.clip_grad_norm_(
+            self.trained.values(), config.max_grad_norm or float("inf")
+        )
+        record = {"step": step} | parts | {"lr": lr, "grad_norm": float(norm)}
+        self.require_finite(record)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.after_step(step, parts)
+        self.run.log(record)
+        self.progress_bar.set_postfix_str(format_parts(parts), refresh=False)
+        if step + 1 in config.save_steps:
+            folder = self.run.path / f"step-{step + 1}"
+            save_model(self.accelerator, self.stepper, self.save, folder)
+        if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
+            self.save_progress(step + 1)
+        return record
+
+    def require_finite(self, record: dict) -> None:
+        """Raise `ValueError`, with the state before this step as the checkpoint, for a number that
+        is not finite."""
+        if all(torch.isfinite(torch.tensor(value)) for value in record.values()):
+            return
+        self.save_progress(record["step"])
         raise ValueError(
-            "FSDP and DeepSpeed share out whole models, and this run trains an adapter alone: start it without them"
+            f"not finite at step {record['step']}: {format_parts(record)}; the state before it is "
+            f"kept in {self.run.checkpoint}; try a lower --lr"
         )
-    if (
-        accelerator.distributed_type == DistributedType.DEEPSPEED
-    ):  # it has no data loader to read these from
-        config = accelerator.state.deepspeed_plugin.deepspeed_config
-        config |= {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": plan.max_grad_norm}
-    return accelerator
+
+    def save_progress(self, step: int) -> None:
+        """Write the checkpoint of a run that has taken `step` steps."""
+        state = {
+            "step": step,
+            "seconds": time.perf_counter() - self.started,
+            "losses": self.loss_state,
+            "checks": self.progress.checks,
+        }
+        save_checkpoint(self.run, self.trained, self.optimizer, self.accelerator, state)
+
+    @torch.no_grad()
+    def evaluate(self, step: int) -> None:
+        """Evaluate after `step` steps, on all processes together; log it, and save the weights as
+        best/ if it is the best evaluation so far."""
+        was_training = self.stepper.training
+        self.stepper.eval()
+        values = accumulate(
+            self.accelerator,
+            self.stepper,
+            self.evaluation.items,
+            None,
+            self.config.micro_batch,
+        )
+        self.stepper.train(was_training)
+        values = {"step": step} | values
+        self.run.log({"step": step, "check": values})
+        checks = self.progress.checks
+        first = checks.setdefault("first", values)
+        rank = self.evaluation.rank
+        if "best" not in checks or rank(values, first) > rank(checks["best"], first):
+            checks["best"] = values
+            if self.evaluation.keep_best:
+                save_model(self.accelerator, self.stepper, self.save, self.run.path / "best")
+
+    def take_best(self) -> None:
+        """Make what was saved at the best evaluation the run's own."""
+        best: Path = self.run.path / "best"
+        if self.accelerator.is_main_process:
+            for saved in best.iterdir():
+                shutil.rmtree(self.run.path / saved.name, ignore_errors=True)
+                saved.rename(self.run.path / saved.name)
+            best.rmdir()
+        self.accelerator.wait_for_everyone()
 
 
-def micro_batches(whole: list, rank: int, world: int, size: int) -> list[tuple[list, bool]]:
-    """This process's share of a batch in chunks of `size` (0: one), as many on every process:
-    sharded models run in step.
-
-    A chunk that is marked False has no items of its own; it stands in for one and must not
-    count."""
-    most = -(-len(whole) // world)
-    share = whole[rank::world]
-    size = size or most
-    chunks = [share[i : i + size] for i in range(0, most, size)]
-    return [(chunk or whole[:1], bool(chunk)) for chunk in chunks]
+def build_schedule(optimizer, config: TrainConfig) -> Callable[[int], float]:
+    """step -> factor on the learning rate."""
+    if config.schedule == "constant":
+        return lambda step: 1.0
+    scheduler = get_scheduler(config.schedule, optimizer, config.warmup, config.steps)
+    return scheduler.lr_lambdas[0]
 
 
-def accumulate(
-    accelerator: Accelerator, stepper, whole: list, step: int | None, micro_batch: int
-) -> dict[str, float]:
-    """Forward and, unless `step` is None, backward over this process's share of a batch; return the
-    loss parts of the whole batch.
-
-    The wrapper averages gradients over processes, so each share is scaled by their number: the
-    result is the whole batch's gradient."""
-    world = accelerator.num_processes
-    chunks = micro_batches(whole, accelerator.process_index, world, micro_batch)
-    total: dict[str, Tensor] = {}
-    for number, (chunk, counts) in enumerate(chunks, 1):
-        last = number == len(chunks)
-        with nullcontext() if last or step is None else accelerator.no_sync(stepper):
-            parts = stepper(chunk, whole, step)
-            if step is not None:
-                accelerator.sync_gradients = (
-                    last  # DeepSpeed steps within the backward of the last chunk
-                )
-                accelerator.backward(parts["loss"] * (world if counts else 0))
-        for name, value in parts.items():
-            total[name] = total.get(name, 0.0) + value.detach().float() * counts
-    return {name: float(accelerator.reduce(value, "sum")) for name, value in total.items()}
-
-
-@torch.no_grad()
-def look(
-    accelerator: Accelerator,
-    stepper,
-    check: TrainEval,
-    plan: TrainConfig,
-    run: Run,
-    step: int,
-    checks: dict,
-    save,
-) -> None:
-    """Take the check after `step` steps, on all processes together; log it, and save the weights as
-    best/ if it is the best so far.
-
-    checks: {"first", "best"}, each {"step"} and the values."""
-    training = stepper.training
-    stepper.eval()
-    found = {"step": step} | accumulate(accelerator, stepper, check.items, None, plan.micro_batch)
-    stepper.train(training)
-    run.log({"step": step, "check": found})
-    first = checks.setdefault("first", found)
-    if "best" not in checks or check.rank(found, first) > check.rank(checks["best"], first):
-        checks["best"] = found
-        if check.keep_best:
-            save_model(accelerator, stepper, save, run.path / "best")
-
-
-def take_best(accelerator: Accelerator, run: Run) -> None:
-    """Make what was saved at the best check the run's own."""
-    if accelerator.is_main_process:
-        for found in (run.path / "best").iterdir():
-            shutil.rmtree(run.path / found.name, ignore_errors=True)
-            found.rename(run.path / found.name)
-        (run.path / "best").rmdir()
-    accelerator.wait_for_everyone()
-
-
-def words(parts: dict[str, float]) -> str:
+def format_parts(parts: dict[str, float]) -> str:
+    """The loss parts for the progress line."""
     return "  ".join(f"{name} {value:.4g}" for name, value in parts.items())

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from unlearn.config.run_directory import Run
-from unlearn.training.loop import TrainConfig, TrainEval, micro_batches, train
+from unlearn.training.distribution import micro_batches
+from unlearn.training.loop import TrainConfig, TrainEval, train
 
 
 class Line(nn.Module):
