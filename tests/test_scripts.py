@@ -176,8 +176,7 @@ def test_muse_has_its_own_splits_evaluation_and_tables():
         )
         assert (
             commands[1:]
-            == [f"python -m eval.run {cell} --split forget_sust{k}" for k in (1, 2)]
-            + evaluated[1:]
+            == [f"python -m eval.run {cell} --split forget_sust{k}" for k in (1, 2)] + evaluated[1:]
         )
     done = bash(ROOT / "cmd_eval.sh", DRY_RUN="1", BENCHMARK="muse", ATTACKS="1")
     assert done.returncode == 2 and "ATTACKS" in done.stderr
