@@ -46,7 +46,10 @@ class StackOptions(Options):
     """Stacks of requests"""
 
     stacks: list[str] = flag(
-        [], "folders of requests (default: all under <runs>/*/*/sequential)", role="volatile"
+        [],
+        "folders of requests (default: all under <runs>/*/*/sequential)",
+        role="volatile",
+        commas=False,
     )
     rules: list[str] = flag(list(RULES), f"rules to compare ({', '.join(RULES)})")
     withdraw: str | None = flag(

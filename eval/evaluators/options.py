@@ -17,7 +17,10 @@ class CellOptions(Options):
 
     model: str = flag("tiny", "model of the cell", role="key")
     only: list[str] = flag(
-        [], "run directories to evaluate (default: all finished ones of the cell)", role="volatile"
+        [],
+        "run directories to evaluate (default: all finished ones of the cell)",
+        role="volatile",
+        commas=False,
     )
     batch_size: int = flag(64, "examples per forward; changes memory, not results", role="volatile")
 
@@ -94,8 +97,9 @@ class MultipleChoiceOptions(Options):
     forget_tests: list[str] = flag(
         ["wmdp_bio", "wmdp_cyber"],
         "tests of what is forgotten: lm-eval tasks, topics of the embedded world, files",
+        commas=False,
     )
-    retain_tests: list[str] = flag(["mmlu"], "tests of what is kept")
+    retain_tests: list[str] = flag(["mmlu"], "tests of what is kept", commas=False)
     mcq: str = flag(
         "letters",
         "letters: A. to D. as lm-eval's wmdp; cloze: the answers themselves; grun: the rule of "

@@ -52,3 +52,10 @@ def test_help_shows_every_evaluator_in_a_group(capsys):
     text = capsys.readouterr().out
     for heading in ("Questions (", "Documents (", "Multiple choice ("):
         assert f"\n{heading}" in text
+
+
+def test_paths_may_hold_commas():
+    """Names of run directories do; a list of other values may be written with commas."""
+    path = "runs/authors,authors=10/tiny/forget10/idk-grun-seed42"
+    with pytest.raises(ValueError, match=f"--only {path}: no finished run there"):
+        eval_run.main(["--only", path])

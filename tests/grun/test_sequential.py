@@ -144,7 +144,7 @@ def test_evaluated_before_is_read_and_a_new_adapter_is_not(toy, tmp_path, monkey
     folder = tmp_path / "stack"
     shutil.copytree(stack_in(runs), folder)
     asked = []
-    score = evaluation.rows_of
+    score = evaluation.score_examples
 
     def counted(eval_model, examples, args):
         asked.append(
@@ -152,7 +152,7 @@ def test_evaluated_before_is_read_and_a_new_adapter_is_not(toy, tmp_path, monkey
         )
         return score(eval_model, examples, args)
 
-    monkeypatch.setattr(evaluation, "rows_of", counted)
+    monkeypatch.setattr(evaluation, "score_examples", counted)
     again = [
         "--stacks",
         str(folder),

@@ -30,14 +30,22 @@ def flag(
     choices: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
     role: str = "setting",
+    commas: bool = True,
 ):
     """Return the dataclass field of one command-line flag.
 
     role: what the flag does to the name of the run directory. `key` flags are parts of the path,
     `data` flags mark the benchmark's directory, `setting` flags mark the variant where they differ
-    from the recipe, `volatile` flags cannot change a result. aliases: upstream's names."""
+    from the recipe, `volatile` flags cannot change a result. aliases: upstream's names. commas: a
+    list may have commas between its values; False for paths, whose names may hold commas."""
     assert role in ROLES
-    metadata = {"help": help, "role": role, "aliases": aliases, "choices": tuple(choices)}
+    metadata = {
+        "help": help,
+        "role": role,
+        "aliases": aliases,
+        "choices": tuple(choices),
+        "commas": commas,
+    }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -186,7 +194,8 @@ def add_flag(section, option: Field, kind, default) -> None:
         how = {"action": BooleanOptionalAction}
     if get_origin(kind) is list:
         (item,) = get_args(kind)
-        how = {"action": list_action(item), "nargs": "+", "metavar": item.__name__.upper()}
+        how = {"nargs": "+", "metavar": item.__name__.upper()}
+        how |= {"action": list_action(item)} if option.metadata["commas"] else {"type": item}
     section.add_argument(f"--{option.name}", *option.metadata["aliases"], help=text, **how)
 
 

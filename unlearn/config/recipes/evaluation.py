@@ -24,7 +24,7 @@ ATTACKS = [
 ]
 
 DOCUMENTS = [
-    # A model from scratch has never met a space before an answer's first word as a token of its own.
+    # A model from scratch has never met a space of its own before an answer's first word.
     Recipe({"benchmark": "muse"}, {"prompt_space": False}, "follows from the tokenizer made here"),
 ]
 
