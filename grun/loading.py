@@ -13,7 +13,7 @@ from grun.adapter.composition import Combination
 from grun.adapter.hub import resolve_folder
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
-from grun.requests import INDEX, Requests
+from grun.request_stack import INDEX, RequestStack
 
 
 def load(
@@ -40,7 +40,7 @@ def load(
         return model
     folder = resolve_folder(source)
     if (folder / INDEX).exists():
-        Requests(folder).attach(model, combination)
+        RequestStack(folder).attach(model, combination)
     else:
         AdapterHooks(model, load_adapter(model, folder), combination)
     return model

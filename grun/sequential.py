@@ -12,7 +12,7 @@ their splits; `python -m eval.sequential` evaluates it.
 from dataclasses import dataclass
 
 from grun.options import GrunConfig
-from grun.requests import Requests
+from grun.request_stack import RequestStack
 from grun.train import train_adapter
 from unlearn.config.experiment import build_experiment, parse_experiment
 from unlearn.config.flags import group, run_command
@@ -32,11 +32,11 @@ class SequentialConfig(GrunConfig):
         super().__post_init__()
 
 
-def stack_runs(splits: list[str], runs: list[Run]) -> Requests:
+def stack_runs(splits: list[str], runs: list[Run]) -> RequestStack:
     """The stack of these finished runs, in order. An adapter that was trained again replaces the
     one in it."""
     folder = runs[0].path.parents[1] / "sequential" / "+".join(splits) / runs[0].path.name
-    with Requests(folder).locked() as stack:
+    with RequestStack(folder).locked() as stack:
         for split, run in zip(splits, runs, strict=True):
             if split in stack.names:
                 stack.remove(split)
@@ -54,7 +54,7 @@ def main(argv: list[str] | None) -> None:
     ]
     if is_main():
         stack = stack_runs(splits, runs)
-        print(f"stacked {len(stack.rows)} requests: {stack.folder}", flush=True)
+        print(f"stacked {len(stack.entries)} requests: {stack.folder}", flush=True)
     wait()
 
 

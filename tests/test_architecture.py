@@ -21,7 +21,7 @@ ONLY_DOOR = {
     "eval.scoring.model": {
         "grun.adapter.weights",
         "grun.inference.hooks",
-        "grun.requests",
+        "grun.request_stack",
         "baselines.guards.base",
     }
 }  # the one place that knows which kinds of checkpoint exist

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from baselines.guards.base import InputFilter, load_filter
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
-from grun.requests import INDEX, Requests
+from grun.request_stack import INDEX, RequestStack
 from unlearn.config.run_directory import Run, read_json
 from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad_left
 from unlearn.language_model.loading import load_model, load_tokenizer
@@ -188,7 +188,7 @@ def load_checkpoint(
 
 def load_stack(path: Path, device: str, dtype: str, attn: str) -> EvalModel:
     """The base model of a stack of requests with the adapters of all requests."""
-    stack = Requests(path)
+    stack = RequestStack(path)
     model = load_shared_base(stack.base["id"], device, dtype, attn)
     prompt_encoder = PromptEncoder(load_tokenizer(stack.base["id"]), **stack.prompt)
     return EvalModel(path.name, model, prompt_encoder, stack.attach(model))

@@ -13,7 +13,7 @@ from grun.adapter.composition import Combination
 from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
-from grun.requests import Requests
+from grun.request_stack import RequestStack
 from tests.toy import build_model
 from unlearn.language_model.loading import save_model
 
@@ -189,7 +189,7 @@ def test_the_rule_is_kept_and_can_be_overruled(model, adapters, tmp_path):
         "1",
     )
     stack(tmp_path, "add", "b", str(adapters / "1"))
-    assert Requests(tmp_path / "stack").combination == Combination("scaled", 0, 1)
+    assert RequestStack(tmp_path / "stack").combination == Combination("scaled", 0, 1)
     grun.load(model, tmp_path / "stack", Combination("max"))
     assert model.grun.combination.rule == "max" and model.grun.names == ["a", "b"]
     model.grun.remove()
@@ -207,7 +207,7 @@ def test_commands_at_once_do_not_lose_one_another(adapters, tmp_path):
     ]
     with multiprocessing.get_context("fork").Pool(6) as pool:
         pool.map(add_one, words, chunksize=1)
-    assert sorted(Requests(tmp_path / "stack").names) == [str(k) for k in range(6)]
+    assert sorted(RequestStack(tmp_path / "stack").names) == [str(k) for k in range(6)]
     assert sorted(path.name for path in (tmp_path / "stack").iterdir()) == [
         ".lock",
         *(str(k) for k in range(6)),

@@ -13,7 +13,7 @@ import pytest
 from eval import sequential as evaluation
 from grun import requests, sequential
 from grun import train as grun_train
-from grun.requests import Requests
+from grun.request_stack import RequestStack
 from tests.toy import ROOT, finetune_toy
 from unlearn.config.run_directory import read_json
 
@@ -71,7 +71,7 @@ def test_every_request_is_trained_alone_and_stacked_in_order(toy):
     """The stack holds the very adapters of three runs, each trained on its own split, all against
     one target."""
     runs, _ = toy
-    stack = Requests(stack_in(runs))
+    stack = RequestStack(stack_in(runs))
     assert stack.names == SPLITS and stack.combination.rule == "scaled"
     for split in SPLITS:
         (run,) = runs.glob(f"*/tiny/{split}/idk-grun-*")
@@ -79,7 +79,7 @@ def test_every_request_is_trained_alone_and_stacked_in_order(toy):
             assert (run / "adapter" / name).read_bytes() == (
                 stack.folder / split / name
             ).read_bytes()
-        assert stack.row(split)["train_seconds"] == read_json(run / "result.json")["train_seconds"]
+        assert stack.find_entry(split)["train_seconds"] == read_json(run / "result.json")["train_seconds"]
 
 
 def test_stages_sets_and_columns(toy):

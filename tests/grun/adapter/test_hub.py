@@ -13,7 +13,7 @@ from grun.adapter import hub
 from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
-from grun.requests import Requests
+from grun.request_stack import RequestStack
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_runs_and_stacks_load_by_their_ids(model, saved, fake_hub, tmp_path):
     requests.main(["add", "b", str(saved), "--requests", str(tmp_path / "stack")])
     shutil.copytree(tmp_path / "stack", fake_hub.folder / "me" / "stack" / "main")
     grun.load(model, "me/stack")
-    assert model.grun.names == ["a", "b"] == Requests(tmp_path / "stack").names
+    assert model.grun.names == ["a", "b"] == RequestStack(tmp_path / "stack").names
     model.grun.remove()
     grun.load(model, "me/run")
     assert model.grun.layers == [1, 3]
