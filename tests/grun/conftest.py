@@ -6,6 +6,7 @@ import pytest
 from transformers import GenerationConfig
 
 from tests.grun.adapter_cases import STRONG, build_adapter
+from tests.grun.request_cases import save_adapters
 from tests.toy import QUESTIONS
 from unlearn.language_model.batches import pad_left
 
@@ -44,3 +45,15 @@ def prompts(prompt_encoder):
 def batch(prompts, tokenizer):
     """The eight prompts left-padded: input_ids and attention_mask."""
     return pad_left(prompts, tokenizer.pad_token_id)
+
+
+@pytest.fixture(scope="session")
+def adapters(frozen_model, tmp_path_factory):
+    """A folder with ten adapter folders, 0 to 9; read only."""
+    return save_adapters(frozen_model, tmp_path_factory.mktemp("adapters"))
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """Where a stack of requests will be; nothing is there yet."""
+    return tmp_path / "stack"

@@ -23,12 +23,12 @@ from unlearn.config.run_directory import Run
         ({"fit": "kernel"}, "--gate_fit kernel"),
     ],
 )
-def test_impossible_choices(choice, message):
+def test_edit_policy_refuses_impossible_choices(choice, message):
     with pytest.raises(ValueError, match=message):
         EditPolicy(**choice)
 
 
-def test_plain_grun_is_the_default():
+def test_config_default_is_plain_grun():
     config = parse_experiment(GrunConfig, []).config
     assert config.plus.is_plain
     assert config.plus.policy() == EditPolicy()
@@ -36,7 +36,7 @@ def test_plain_grun_is_the_default():
     assert config.objective.retain_loss == "nll"
 
 
-def test_the_command(tmp_path):
+def test_train_runs_both_variants(tmp_path):
     """Both variants from nothing at toy size: recipe filled, directory named, adapter loads, and
     the name of the variant is in the table's column."""
     data = [*AUTHORS_FLAGS, "--model", "tiny-robust", "--runs", str(tmp_path)]
