@@ -10,7 +10,8 @@ import psutil
 import torch
 
 from speed.options import ShapeOptions
-from unlearn.config.run_directory import provenance, write_json, write_text
+from unlearn.config.files import write_json, write_text
+from unlearn.config.run_directory import provenance
 
 
 def describe_machine(device: torch.device) -> dict:

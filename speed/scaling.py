@@ -29,8 +29,8 @@ from speed.report import format_table, report
 from speed.steppers import Stepper
 from speed.timing import medians, time_call, time_interleaved
 from speed.workload import build_model, build_sampler, load_data, save_base
+from unlearn.config.files import read_json
 from unlearn.config.flags import flag, run_command
-from unlearn.config.run_directory import read_json
 
 RUN_COLUMNS = ["forget", "retain", "distinct retain", "seconds", "cache MiB"]
 LAUNCH_FLAGS = "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no"

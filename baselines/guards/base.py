@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlearn.benchmarks.examples import Example
-from unlearn.config.run_directory import read_json, replace_directory, write_json
+from unlearn.config.files import read_json, replace_directory, write_json
 from unlearn.language_model.prompts import PromptEncoder
 
 FOLDER = "guard"

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unlearn.config.run_directory import Run, read_json, write_json
+from unlearn.config.files import read_json, write_json
+from unlearn.config.run_directory import Run
 
 SIDES = ("forget", "retain", "heldout")
 FLOOR = 0.5

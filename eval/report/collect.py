@@ -14,7 +14,8 @@ import pandas as pd
 
 from eval.report.reference_runs import find_retain_split
 from unlearn.benchmarks.registry import BENCHMARKS
-from unlearn.config.run_directory import LAYOUT, Run, finished_runs, read_json
+from unlearn.config.files import read_json
+from unlearn.config.run_directory import LAYOUT, Run, finished_runs
 
 KEY = ["benchmark", "model", "split", "objective", "tuner", "variant"]
 COST = ["trainable_params", "train_seconds"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from eval.report.table import DOWN, NEAR, PLUS_MINUS, UP, Table
-from unlearn.config.run_directory import write_text
+from unlearn.config.files import write_text
 
 LATEX_SPECIALS = {
     "\\": r"\textbackslash{}",

@@ -17,7 +17,8 @@ from markdown_it import MarkdownIt
 
 from eval.report.page_template import PAGE
 from eval.report.registry import PLOTS, TABLES
-from unlearn.config.run_directory import provenance, write_text
+from unlearn.config.files import write_text
+from unlearn.config.run_directory import provenance
 
 MAX_COLUMNS = 10  # that fit on a screen
 MEDIA_TYPES = {".csv": "text/csv", ".tex": "text/plain", ".png": "image/png"}

@@ -5,7 +5,7 @@
 from pathlib import Path
 
 from unlearn.benchmarks.registry import BENCHMARKS
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 
 def find_retain_split(benchmark: str, split: str) -> str | None:

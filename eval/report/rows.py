@@ -7,7 +7,7 @@ paraphrase_nll and perturbed_nll as per-token means A. What was not measured is 
 import math
 from pathlib import Path
 
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 SETS = ("forget", "forget_paraphrased", "retain", "real_authors", "world_facts", "heldout")
 FORGET_SETS = {"forget", "forget_paraphrased"}

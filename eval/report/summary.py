@@ -23,8 +23,8 @@ from eval.report.question_metrics import OPTION_KEYS, Evaluation, Options, compu
 from eval.report.reference_runs import find_reference, find_target
 from eval.report.rows import NONMEMBER, SETS, Rows, check_wrong_answers, read_rows
 from eval.run_each import run_each
+from unlearn.config.files import read_json, write_json
 from unlearn.config.flags import run_command
-from unlearn.config.run_directory import read_json, write_json
 
 
 def summarise(

@@ -28,7 +28,7 @@ from lm_eval.tasks import TaskManager
 
 from eval.scoring.lm_eval_model import GrunLM
 from unlearn.benchmarks.wmdp import WmdpBenchmark
-from unlearn.config.run_directory import replace_directory, write_json, write_text
+from unlearn.config.files import replace_directory, write_json, write_text
 from unlearn.synthetic.wmdp_world import Question
 
 LETTERS = "ABCD"

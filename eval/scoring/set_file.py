@@ -16,7 +16,7 @@ import numpy as np
 
 from eval.scoring.model import EvalModel
 from unlearn.benchmarks.examples import Example
-from unlearn.config.run_directory import read_json, write_text
+from unlearn.config.files import read_json, write_text
 
 Rows = list[dict]
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from grun.adapter.edit_policy import EditPolicy
-from unlearn.config.run_directory import read_json, replace_directory, write_json
+from unlearn.config.files import read_json, replace_directory, write_json
 
 FORMAT = 2
 POSITION = "last_prompt_token"

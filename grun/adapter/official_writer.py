@@ -8,7 +8,7 @@ from torch import Tensor
 
 from grun.adapter.folder import AdapterConfig
 from pyvene_custom import LoreftIntervention
-from unlearn.config.run_directory import replace_directory
+from unlearn.config.files import replace_directory
 
 KEYS = {"dots": ".", "underscores": "_"}
 CLASSES = {  # gate -> class in the official pyreft/interventions.py

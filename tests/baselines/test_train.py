@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from baselines import train as baselines_train
 from eval.scoring.model import load_eval_model
 from tests.toy import ANSWERS, AUTHORS_FLAGS, AUTHORS_FOLDER, QUESTIONS, only_run
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 from unlearn.language_model.batches import forward_answers, pad
 from unlearn.training.sampler import ForgetRetainSampler
 

@@ -14,7 +14,7 @@ from grun import requests, sequential
 from grun import train as grun_train
 from grun.request_stack import RequestStack
 from tests.toy import ROOT, finetune_toy
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 DATA = ["--authors", "30", "--heldout", "2"]
 SPLITS = ["forget10a", "forget10b", "forget10c"]

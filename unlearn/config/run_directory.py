@@ -18,13 +18,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from unlearn.config.files import (  # noqa: F401
-    read_json,
-    replace_directory,
-    require_disk,
-    write_json,
-    write_text,
-)
+from unlearn.config.files import read_json, write_json, write_text
 from unlearn.processes import is_main, wait
 
 LAYOUT = 2  # of run directories; runs of an older one are recognised and never mixed in
@@ -183,7 +177,3 @@ def finished_runs(root: str | Path) -> Iterator[Run]:
     """All finished runs below `root`, in path order."""
     for done in sorted(Path(root).rglob("DONE")):
         yield Run(done.parent)
-
-
-# Until every command is an Experiment; then these go.
-model_path = model_directory

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
-from unlearn.config.run_directory import replace_directory
+from unlearn.config.files import replace_directory
 from unlearn.language_model.devices import resolve_device, resolve_dtype
 from unlearn.language_model.models import resolve_checkpoint
 from unlearn.language_model.prompts import check_eos

@@ -14,7 +14,8 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unlearn.config.run_directory import Run, read_json, replace_directory, require_disk, write_json
+from unlearn.config.files import read_json, replace_directory, require_disk, write_json
+from unlearn.config.run_directory import Run
 
 
 def is_sharded(accelerator: Accelerator) -> bool:

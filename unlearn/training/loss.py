@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unlearn.config.files import read_json, write_json
 from unlearn.config.flags import flag_values
-from unlearn.config.run_directory import read_json, write_json
 from unlearn.language_model.architecture import get_hidden_size
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
 from unlearn.language_model.prompts import Encoded
@@ -25,20 +25,6 @@ from unlearn.training.sampler import UnlearningExample
 from unlearn.training.steering import control_vectors
 
 Encode = Callable[[UnlearningExample, str], Encoded]
-
-
-# Until the evaluators use option groups.
-def open_benchmark_of(args):
-    from unlearn.benchmarks.opening import open_benchmark
-
-    return open_benchmark(
-        args.benchmark,
-        data_dir=args.data_dir,
-        data_seed=args.data_seed,
-        idk_file=args.idk_file,
-        authors=args.authors,
-        heldout=args.heldout,
-    )
 
 
 class UnlearningLoss:

@@ -17,7 +17,7 @@ from eval.report.collect import ORDER, RunSet
 from eval.report.plots.style import clean_axes, legend_beside, new_figure
 from eval.report.rows import has_key, read_column, read_perturbed_nll, read_rows
 from eval.report.summary import evaluated_folders
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 UNTOUCHED = {"target": ("0.55", 1.8, "--"), "reference": ("black", 2.2, "-")}
 

@@ -29,7 +29,7 @@ from eval.report.table import (
     mark_method,
     name_method,
 )
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 SECTION = ["benchmark", "model"]
 FOLDER = "muse"  # <run>/eval/muse: the sets are the same for every forget split

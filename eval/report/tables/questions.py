@@ -28,7 +28,7 @@ from eval.report.table import (
     mark_method,
     name_method,
 )
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 SECTION = KEY[:3]
 

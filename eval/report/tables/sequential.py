@@ -6,7 +6,7 @@ import pandas as pd
 
 from eval.report.collect import RunSet
 from eval.report.table import DOWN, UP, Table, TableSpec, format_number
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 PANEL = ["benchmark", "model", "objective", "seed", "stack", "rule"]
 RETAIN_SETS = {"retain": "retain", "heldout": "held-out"}

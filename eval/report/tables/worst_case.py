@@ -14,7 +14,7 @@ from eval.report.attack_columns import BLACK_BOX, attack_kind, attack_kinds
 from eval.report.collect import KEY, ORDER, RunSet
 from eval.report.table import DOWN, UP, Table, TableSpec, format_number
 from eval.report.tables.attacks import RUN_COMMAND, collect_attacks
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 SECTION = KEY[:3]
 PLAIN = "plain questions"

@@ -7,7 +7,7 @@ import pytest
 from eval.metrics import validity_checks
 from eval.report import __main__ as report
 from eval.report.summary import write_summary
-from unlearn.config.run_directory import read_json, write_json
+from unlearn.config.files import read_json, write_json
 
 TRAINED = {"retain_rouge": 0.95, "forget_rouge": 0.95, "forget_es": 0.8, "mia_loss_auc": 0.95}
 UNTRAINED_ON_FORGET = {

@@ -5,7 +5,7 @@ import csv
 from eval.report.collect import find_runs
 from eval.report.format import to_terminal, write_files
 from eval.report.registry import TABLES
-from unlearn.config.run_directory import write_json
+from unlearn.config.files import write_json
 
 
 def make_run(

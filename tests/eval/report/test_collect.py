@@ -5,7 +5,7 @@ import pytest
 from eval.report.collect import find_runs
 from eval.report.tables.questions import collect_questions
 from tests.eval.report.made_runs import make_run, read_csv, write_table
-from unlearn.config.run_directory import read_json, write_json
+from unlearn.config.files import read_json, write_json
 
 
 def test_finished_runs_without_evaluation_are_named(tmp_path):

@@ -13,7 +13,7 @@ from eval.report.registry import PLOTS, TABLES
 from tests.eval.report.made_runs import make_run, read_csv
 from tests.toy import ROOT
 from unlearn.benchmarks.registry import BENCHMARKS
-from unlearn.config.run_directory import write_json
+from unlearn.config.files import write_json
 
 
 def test_report_selects_a_benchmark_and_refuses_short_flags(tmp_path, capsys):

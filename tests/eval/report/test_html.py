@@ -13,7 +13,7 @@ import pytest
 from eval.report.format import to_markdown
 from eval.report.html import write_page
 from eval.report.table import Table
-from unlearn.config.run_directory import write_text
+from unlearn.config.files import write_text
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"

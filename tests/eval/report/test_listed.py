@@ -10,7 +10,7 @@ from eval.report.question_metrics import register_metric
 from eval.report.summary import summarise
 from eval.report.table import DOWN, Column
 from tests.eval.report.made_runs import make_run, read_csv, read_markdown, write_table
-from unlearn.config.run_directory import write_json
+from unlearn.config.files import write_json
 
 ROW = {"index": 0, "question": "Who?", "answer": "Ada.", "rougeL_recall": 0.5}
 

@@ -9,7 +9,7 @@ import pytest
 
 from eval.report import summary
 from eval.report.reference_runs import find_retain_split
-from unlearn.config.run_directory import read_json, write_json
+from unlearn.config.files import read_json, write_json
 
 PARAPHRASE = [-math.log(p) for p in (1 / 2, 1 / 8, 1 / 4)]
 PERTURBED = [

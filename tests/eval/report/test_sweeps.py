@@ -7,7 +7,7 @@ import pytest
 from eval.report.collect import find_runs
 from eval.report.plots.tradeoff import plot_tradeoff
 from tests.eval.report.made_runs import make_run, read_csv, read_markdown, write_table
-from unlearn.config.run_directory import read_json, write_json
+from unlearn.config.files import read_json, write_json
 
 
 def make_sweep(runs, rates, checks=True, **more):

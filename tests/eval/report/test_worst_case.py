@@ -10,7 +10,7 @@ from eval.report import __main__ as report
 from eval.report.plots.attacks import style_bars
 from eval.report.tables.worst_case import build_table, collect_worst_cases, compare_controls
 from tests.eval.report.made_runs import read_csv
-from unlearn.config.run_directory import write_json
+from unlearn.config.files import write_json
 
 SECTION = {"benchmark": "authors", "model": "tiny", "split": "forget10"}
 GRUN = {

@@ -22,10 +22,6 @@ RECIPES = {
     "documents": DOCUMENTS,
     "multiple_choice": MULTIPLE_CHOICE,
     "attacks": QUESTIONS + ATTACKS,
-    # Until the evaluators use the names above.
-    "eval": QUESTIONS,
-    "muse": DOCUMENTS,
-    "wmdp": MULTIPLE_CHOICE,
 }
 
 
