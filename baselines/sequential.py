@@ -44,11 +44,13 @@ def main(argv: list[str] | None) -> None:
     given = {name: value for name, value in sequence.given.items() if name != "splits"}
     before: Path | None = None
     for split in sequence.config.requests.splits:
-        # not as a flag of this run: its directory would be named after the whole chain
-        inherited = {"target": str(before)} if before else {}
-        before = train_baseline(
-            build_experiment(BaselineConfig, given | {"split": split}, inherited)
-        )
+        given["split"] = split
+        inherited = {}
+        if before:
+            # Not as a flag of this run: its directory would be named after the whole chain.
+            given.pop("target", None)
+            inherited["target"] = str(before)
+        before = train_baseline(build_experiment(BaselineConfig, dict(given), inherited))
 
 
 if __name__ == "__main__":

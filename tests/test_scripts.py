@@ -13,7 +13,10 @@ from tests.toy import ROOT
 
 COMMANDS = sorted(path.name for path in ROOT.glob("cmd_*.sh"))
 SCRIPTS = [*COMMANDS, "tests/run.sh", ".ci/run"]
-GRID = "BENCHMARK MODELS SPLITS SEEDS LOSSES REFERENCE ATTACKS DATA_DIR RUNS NPROC PY REQUIREMENTS DRY_RUN".split()
+GRID = (
+    "BENCHMARK MODELS SPLITS SEEDS LOSSES TUNERS REFERENCE ATTACKS DATA_DIR RUNS NPROC PY "
+    "REQUIREMENTS DRY_RUN"
+).split()
 
 
 def bash(*words, cwd="/", **variables):
@@ -87,7 +90,8 @@ def test_grun_grid_trains_then_evaluates():
     cells = [f"--benchmark authors --model {model}" for model in ("tiny", "big")]
     assert commands == [
         *(
-            f"python -m grun.train {cell} --objective {loss} --split forget10 --seed 42 {where} --rank 8"
+            f"python -m grun.train {cell} --objective {loss} --split forget10 --seed 42 {where} "
+            "--rank 8"
             for cell in cells
             for loss in ("gd", "idk")
         ),
@@ -189,7 +193,9 @@ echo "$*" >> "$CALLS"
 case "$1 $2" in
     "-c import sys; assert"*) exit 0 ;;
     "-m venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-    "-m pip") echo "Collecting torch"; [[ -z "${BROKEN:-}" ]] || { echo "no room on the disk"; exit 1; } ;;
+    "-m pip")
+        echo "Collecting torch"
+        [[ -z "${BROKEN:-}" ]] || { echo "no room on the disk"; exit 1; } ;;
     *) exit 1 ;;
 esac
 """

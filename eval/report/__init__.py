@@ -1,0 +1,1 @@
+"""Results: from finished runs to tables, plots and one page."""

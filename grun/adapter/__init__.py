@@ -1,0 +1,1 @@
+"""The adapter: its numbers, its folder, its gates and its edit policy."""

@@ -1,0 +1,1 @@
+"""GRUN+: a gate that is fitted and not trained, and the threshold of a trained one."""

@@ -1,0 +1,1 @@
+"""Adapters on a plain model: which tokens are edited, and the hooks that edit them."""

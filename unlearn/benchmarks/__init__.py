@@ -1,0 +1,1 @@
+"""Data by benchmark: splits, corpora, questions, fine-tuning batches."""

@@ -1,0 +1,1 @@
+"""Flags, option groups, recipes, experiments and run directories."""

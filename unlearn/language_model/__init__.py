@@ -1,0 +1,1 @@
+"""Models, tokenizers, prompts and batches."""

@@ -1,0 +1,1 @@
+"""Generators of the embedded benchmarks; prompt forms for training and for attacks."""

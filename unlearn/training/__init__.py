@@ -1,0 +1,1 @@
+"""Objectives, their loss, samplers and the training loop."""

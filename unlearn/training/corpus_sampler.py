@@ -1,7 +1,7 @@
 """Plain texts as unlearning data: a text is cut in two, and the losses read what follows the cut.
 
-Of n tokens, the first p = int(.8 n) are the prompt, whose last token GRUN edits; the rest is scored,
-without EOS (renjie3/GRUN, pyreft/dataset.py).
+Of n tokens, the first p = int(.8 n) are the prompt, whose last token GRUN edits; the rest is
+scored, without EOS (renjie3/GRUN, pyreft/dataset.py).
 """
 
 from unlearn.benchmarks.wmdp import WmdpBenchmark

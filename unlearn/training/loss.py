@@ -18,8 +18,8 @@ from unlearn.language_model.architecture import get_hidden_size
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
 from unlearn.language_model.prompts import Encoded
 from unlearn.processes import gather, is_main, share, wait
+from unlearn.training.objective_options import ObjectiveOptions, SteeringOptions
 from unlearn.training.objectives import OBJECTIVES, RETAIN_TERMS
-from unlearn.training.options import ObjectiveOptions, SteeringOptions
 from unlearn.training.protocols import Tuner
 from unlearn.training.sampler import UnlearningExample
 from unlearn.training.steering import control_vectors

@@ -58,7 +58,7 @@ class RetainTerm:
 def gradient_ascent(forget: AnswerLogits) -> Tensor:
     """-CE_tok(forget): the negative log-likelihood, ascended. Unbounded below.
 
-    TOFU (arXiv 2401.06121), section 4."""
+    TOFU (arXiv 2401.06121), its gradient ascent."""
     return -forget.token_mean(forget.nll)
 
 
@@ -79,7 +79,8 @@ def simnpo(forget: AnswerLogits, *, beta: float, gamma: float) -> Tensor:
 
 
 def refusal(idk: AnswerLogits) -> Tensor:
-    """CE_tok of a refusal in the answer's place. IDK: TOFU (arXiv 2401.06121), section 4."""
+    """CE_tok of a refusal in the answer's place. IDK: TOFU (arXiv 2401.06121), its
+    preference for refusals."""
     return idk.token_mean(idk.nll)
 
 
@@ -176,7 +177,7 @@ def retain_nll(retain: AnswerLogits, *, reduction: str = "token") -> Tensor:
 def retain_kl(retain: AnswerLogits, *, reduction: str = "token") -> Tensor:
     """KL(p_ref || p) = sum_v p_ref (log p_ref - log p) on the retain answers.
 
-    `token`: its mean over scored tokens (TOFU, arXiv 2401.06121, section 4); `batchmean_all`: its
+    `token`: its mean over scored tokens (TOFU, arXiv 2401.06121, its KL minimisation); `batchmean_all`: its
     sum over them divided by B (renjie3/GRUN, its WMDP trainer)."""
     reference = retain.reference_logits.log_softmax(-1)
     divergence = (reference.exp() * (reference - retain.logits.log_softmax(-1))).sum(-1)

@@ -1,0 +1,1 @@
+"""One file a table: what it collects and which columns it has."""

@@ -1,0 +1,119 @@
+"""Option groups of the objective: its terms, their weights and parameters."""
+
+from dataclasses import dataclass
+
+from unlearn.config.flags import Options, flag
+from unlearn.training.objectives import OBJECTIVES, OFFICIAL_NAMES, RETAIN_TERMS, resolve_objective
+
+MASKS = ("answer", "all")
+
+
+@dataclass
+class ObjectiveOptions(Options):
+    """Objective"""
+
+    objective: str | None = flag(
+        None,
+        "unlearning objective, or an official name (default: gd; on corpora rmu)",
+        choices=(*OBJECTIVES, *OFFICIAL_NAMES),
+        aliases=("--forget_loss_type",),
+        role="key",
+    )
+    forget_weight: float = flag(1.0, "weight of the forget term")
+    retain_weight: float = flag(1.0, "weight of the retain term")
+    retain_loss: str | None = flag(
+        None, "retain term (default: the objective's own)", choices=("none", *RETAIN_TERMS)
+    )
+    retain_reduction: str = flag(
+        "token",
+        "nll: mean over tokens, or mean of sequence sums (upstream's manual_*)",
+        choices=("token", "sequence_sum"),
+    )
+    kl_reduction: str = flag(
+        "token",
+        "kl: mean over tokens, or their sum divided by the batch (upstream's WMDP)",
+        choices=("token", "batchmean_all"),
+    )
+    kl_mask: str = flag(
+        "answer", "kl on the answer, or on the prompt too, as upstream", choices=MASKS
+    )
+    beta: float = flag(0.1, "npo, npo_kl, idkpo, altpo: inverse temperature")
+    simnpo_beta: float = flag(4.5, "simnpo: inverse temperature")
+    simnpo_gamma: float = flag(0.0, "simnpo: margin")
+    undial_strength: float = flag(10.0, "undial: what the true token's logit loses")
+    undial_mask: str = flag(
+        "answer", "undial on the answer, or on the prompt too, as OpenUnlearning", choices=MASKS
+    )
+    wga_beta: float = flag(1.0, "wga: power of p in the weight")
+    satimp_beta1: float = flag(5.0, "satimp: power of p in the weight")
+    satimp_beta2: float = flag(1.0, "satimp: power of 1 - p in the weight")
+    unlikelihood_weight: float = flag(1.0, "idk+ul: weight of the unlikelihood term")
+    pdu_shift: bool = flag(
+        True,
+        "pdu on the logits that predict the answer; --no-pdu_shift: one position later, as "
+        "OpenUnlearning",
+    )
+    dual_rate: float = flag(5.0, "pdu: rate of the dual variable, which starts at --retain_weight")
+    dual_bound: float = flag(0.3, "pdu: bound on the retain loss")
+    dual_warmup: float = flag(5.0, "pdu: epochs before the dual variable moves")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require_positive("beta", "simnpo_beta")
+
+    @property
+    def steers(self) -> bool:
+        """Whether the objective reads hidden states of one layer."""
+        return OBJECTIVES[self.objective].steers
+
+    def resolve(self, default: str) -> bool | None:
+        """Replace a missing objective by `default`, an official name by ours, and a missing retain
+        term by the objective's own; return whether upstream gates the objective of that name, None
+        for our names.
+
+        Raises `ValueError` for terms that do not go together, and for a parameter that the
+        objective does not read."""
+        self.objective, is_gated = resolve_objective(self.objective or default)
+        objective = OBJECTIVES[self.objective]
+        self.retain_loss = self.retain_loss or objective.retain
+        if objective.dual and self.retain_loss != "nll":
+            raise ValueError(
+                f"--objective {self.objective} bounds the retain loss itself, so it goes with "
+                "--retain_loss nll alone"
+            )
+        if self.objective == "kl" and self.retain_loss != "kl":
+            raise ValueError(
+                "--objective kl is gradient ascent with --retain_loss kl; for another retain term "
+                "take --objective gd or ga"
+            )
+        if self.retain_loss == "states" and not objective.steers:
+            raise ValueError(
+                f"--retain_loss states goes with rmu alone, not with --objective {self.objective}"
+            )
+        defaults = type(self)()
+        if self.beta != defaults.beta and "beta" not in objective.parameters.values():
+            readers = [name for name, o in OBJECTIVES.items() if "beta" in o.parameters.values()]
+            own = ", ".join(f"--{flag}" for flag in objective.parameters.values()) or "none"
+            raise ValueError(
+                f"--beta is read by {', '.join(readers)}; the parameters of --objective "
+                f"{self.objective} are: {own}"
+            )
+        return is_gated
+
+
+@dataclass
+class SteeringOptions(Options):
+    """Steering (objectives rmu and rmu_kl)"""
+
+    rmu_layer: int | None = flag(
+        None, "the layer whose output is steered, above every edited one (default: the last)"
+    )
+    rmu_index: str = flag(
+        "block",
+        "block: the output of that layer; hidden_states: its input, as upstream",
+        choices=("block", "hidden_states"),
+    )
+    steer_edit: bool = flag(
+        False, "steer the last prompt token too, from which an answer is read; upstream does not"
+    )
+    steering_coeff: float = flag(6.5, "length of the control vector")
