@@ -177,8 +177,8 @@ def retain_nll(retain: AnswerLogits, *, reduction: str = "token") -> Tensor:
 def retain_kl(retain: AnswerLogits, *, reduction: str = "token") -> Tensor:
     """KL(p_ref || p) = sum_v p_ref (log p_ref - log p) on the retain answers.
 
-    `token`: its mean over scored tokens (TOFU, arXiv 2401.06121, its KL minimisation); `batchmean_all`: its
-    sum over them divided by B (renjie3/GRUN, its WMDP trainer)."""
+    `token`: its mean over scored tokens (TOFU, arXiv 2401.06121, its KL minimisation);
+    `batchmean_all`: its sum over them divided by B (renjie3/GRUN, its WMDP trainer)."""
     reference = retain.reference_logits.log_softmax(-1)
     divergence = (reference.exp() * (reference - retain.logits.log_softmax(-1))).sum(-1)
     if reduction == "token":
