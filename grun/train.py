@@ -25,11 +25,14 @@ from grun.gate_fitting.calibration import calibrate_gate, hold_out_validation
 from grun.gate_fitting.fit import attach_metric_gate
 from grun.gate_fitting.prompt_forms import ask_in_forms
 from grun.options import DTYPES, GrunConfig
+from unlearn.benchmarks.base import Benchmark
+from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import Experiment, parse_experiment
 from unlearn.config.flags import run_command
+from unlearn.config.run_directory import Run
 from unlearn.language_model.architecture import find_decoder_layers
-from unlearn.language_model.batches import Batch, pad
+from unlearn.language_model.batches import pad
 from unlearn.language_model.loading import load_model
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.processes import is_main
@@ -122,13 +125,35 @@ def build_loss(
     )
 
 
-def first_batch(
-    config: GrunConfig, sampler: ForgetRetainSampler, prompt_encoder: PromptEncoder, device
-) -> Batch:
-    """Two forget examples, on which the engines are compared."""
-    encode = item_encoder(config, prompt_encoder)
+def build_question_sampler(
+    config: GrunConfig, benchmark: Benchmark
+) -> tuple[ForgetRetainSampler, list[Example]]:
+    """(batches of questions, retain examples that are held out to calibrate a trained gate)."""
+    seed = config.run.seed
+    sampler = build_sampler(benchmark, config.target, config.pairing, config.training, seed)
+    if config.plus.joined_items:
+        sampler = ask_in_forms(sampler)
+    if config.plus.policy().needs_calibration:
+        return hold_out_validation(sampler, seed)
+    return sampler, []
+
+
+def build_tuner(
+    config: GrunConfig,
+    adapter: Adapter,
+    model: nn.Module,
+    sampler: ForgetRetainSampler,
+    encode,
+    pad_id,
+) -> GrunTuner:
+    """The tuner of this run; two forget examples decide whether the cached engine fits the model.
+
+    encode(item, pass) -> token ids"""
+    options = config.adapter
     encoded = [encode(item, "forget") for item in sampler.items(0)[:2]]
-    return pad(encoded, prompt_encoder.tokenizer.pad_token_id, device)
+    sample = pad(encoded, pad_id, model.device)
+    engine = choose_engine(options.engine, options.cache_gb, model, adapter, sample)
+    return GrunTuner(model, adapter, engine, options.gate_weight, options.gate_loss)
 
 
 def train_adapter(experiment: Experiment) -> Path:
@@ -137,15 +162,10 @@ def train_adapter(experiment: Experiment) -> Path:
     run = experiment.run(config.objective.objective, config.tuner)
     description = experiment.description(config.objective.objective, config.tuner)
     benchmark = open_benchmark(**config.data.opening())
-    seed = config.run.seed
     has_questions = not reads_corpora(config.data)
-    validation: list = []
-    if has_questions:
-        sampler = build_sampler(benchmark, config.target, config.pairing, config.training, seed)
-        if config.plus.joined_items:
-            sampler = ask_in_forms(sampler)
-        if config.plus.policy().needs_calibration:
-            sampler, validation = hold_out_validation(sampler, seed)
+    validation: list[Example] = []
+    if has_questions:  # before a finished run is skipped, so that bad data are always an error
+        sampler, validation = build_question_sampler(config, benchmark)
     if run.skip(description, config.run.overwrite):
         return run.path
     target = resolve_target(config.run, config.data, config.target)
@@ -159,6 +179,22 @@ def train_adapter(experiment: Experiment) -> Path:
     run.begin(description | {"target": target}, config.run.overwrite)
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, model, prompt_encoder, target, run.path.parent)
+    result = fit_adapter(config, adapter, model, prompt_encoder, sampler, validation, run)
+    size = {"trainable_params": adapter.trainable_params, "layers": adapter.layers}
+    run.finish(result | size)
+    return run.path
+
+
+def fit_adapter(
+    config: GrunConfig,
+    adapter: Adapter,
+    model: nn.Module,
+    prompt_encoder: PromptEncoder,
+    sampler: ForgetRetainSampler,
+    validation: list[Example],
+    run: Run,
+) -> dict:
+    """Fit or train the gate, train the edit, save the adapter; return the run's result."""
     gate_result = attach_metric_gate(
         adapter,
         model,
@@ -168,22 +204,17 @@ def train_adapter(experiment: Experiment) -> Path:
         config.plus.gate_layer,
         config.plus.gate_negatives,
         config.plus.gate_slack,
-        seed,
+        config.run.seed,
     )
-    engine = choose_engine(
-        config.adapter.engine,
-        config.adapter.cache_gb,
-        model,
-        adapter,
-        first_batch(config, sampler, prompt_encoder, model.device),
-    )
-    tuner = GrunTuner(model, adapter, engine, config.adapter.gate_weight, config.adapter.gate_loss)
+    encode = item_encoder(config, prompt_encoder)
+    pad_id = prompt_encoder.tokenizer.pad_token_id
+    tuner = build_tuner(config, adapter, model, sampler, encode, pad_id)
     loss = build_loss(config, tuner, prompt_encoder, sampler)
     result = train(
         adapter.train(),
         loss,
         sampler.items,
-        build_train_config(config.training, sampler, seed),
+        build_train_config(config.training, sampler, config.run.seed),
         run,
         lambda path: adapter.save(path / "adapter"),
         evaluate_during_training(config.training, loss, sampler),
@@ -193,9 +224,7 @@ def train_adapter(experiment: Experiment) -> Path:
     )
     if adapter.edit_policy.taus and is_main():
         adapter.save(run.path / "adapter")
-    size = {"trainable_params": adapter.trainable_params, "layers": adapter.layers}
-    run.finish(result | gate_result | size)
-    return run.path
+    return result | gate_result
 
 
 def main(argv: list[str] | None) -> None:
