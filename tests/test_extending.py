@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from unlearn.config.run_directory import read_json
+from unlearn.config.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("unlearn", "baselines", "grun", "rmu", "eval", "pyvene_custom")

@@ -24,8 +24,14 @@ def main(argv: list[str] | None) -> None:
     )
     parser.add_argument("--runs", default="runs", help="folder of all run directories")
     parser.add_argument("--benchmark", nargs="+", choices=BENCHMARKS, help="default: all")
+    parser.add_argument(
+        "--pool_data_seeds",
+        action="store_true",
+        help="runs that differ in --data_seed alone are seeds of one method: one row, with an "
+        "interval",
+    )
     args = parser.parse_args(argv)
-    runs = find_runs(args.runs, args.benchmark)
+    runs = find_runs(args.runs, args.benchmark, args.pool_data_seeds)
     for sentence in runs.left_out:
         print(sentence, file=sys.stderr, flush=True)
     Report(runs).make()

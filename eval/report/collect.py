@@ -25,11 +25,15 @@ ADAPTER_FORMAT = 2  # of adapter.json, as grun/adapter/folder.py writes it
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run, its config.json, and the path that names it below the folder of all runs."""
+    """A finished run, its config.json, and the path that names it below the folder of all runs.
+
+    pools_data_seeds: runs that differ in --data_seed alone are seeds of one method.
+    """
 
     run: Run
     config: dict
     name: str
+    pools_data_seeds: bool = False
 
     @property
     def path(self) -> Path:
@@ -44,7 +48,14 @@ class FinishedRun:
     def key(self) -> dict:
         """Benchmark, model, split, objective, tuner, variant and seed."""
         words = {name: self.config.get(name) or "" for name in KEY}
-        return words | {"benchmark": self.config["benchmark_id"], "seed": self.config["seed"]}
+        benchmark = self.config["benchmark_id"]
+        seed = self.config["seed"]
+        if self.pools_data_seeds:
+            parts = benchmark.split(",")
+            data_seeds = [part for part in parts if part.startswith("data_seed=")]
+            benchmark = ",".join(part for part in parts if part not in data_seeds)
+            seed = f"{seed},{data_seeds[0]}" if data_seeds else seed
+        return words | {"benchmark": benchmark, "seed": seed}
 
     @property
     def cost(self) -> dict:
@@ -77,7 +88,9 @@ class RunSet:
         return [run for run in self.runs if run.evaluator == evaluator]
 
 
-def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunSet:
+def find_runs(
+    root: str | Path, benchmarks: Iterable[str] | None = None, pools_data_seeds: bool = False
+) -> RunSet:
     """All finished runs and stacks of these benchmarks (default: all) below `root`, in path
     order.
     """
@@ -99,7 +112,7 @@ def find_runs(root: str | Path, benchmarks: Iterable[str] | None = None) -> RunS
         if config.get("layout") != LAYOUT:
             old.append(name)
         elif benchmark in benchmarks:
-            runs.append(FinishedRun(run, config, name))
+            runs.append(FinishedRun(run, config, name, pools_data_seeds))
     for stack in sorted(index.parent for index in root.rglob("requests.json")):
         name = stack.relative_to(root).as_posix()
         if is_old_stack(stack):

@@ -19,7 +19,8 @@ from baselines.guards.base import InputFilter, load_filter
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from grun.request_stack import INDEX, RequestStack
-from unlearn.config.run_directory import Run, read_json
+from unlearn.config.files import read_json
+from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad_left
 from unlearn.language_model.loading import load_model, load_tokenizer
 from unlearn.language_model.models import resolve_template
