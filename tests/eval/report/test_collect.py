@@ -2,7 +2,8 @@
 
 import pytest
 
-from eval.report.collect import find_runs
+from eval.report.aggregate import average
+from eval.report.collect import KEY, find_runs
 from eval.report.tables.questions import collect_questions
 from tests.eval.report.made_runs import make_run, read_csv, write_table
 from unlearn.config.files import read_json, write_json
@@ -79,3 +80,17 @@ def test_benchmarks_can_be_selected(tmp_path):
     (run,) = find_runs(tmp_path, ["tofu"]).runs
     assert run.name == "tofu/tiny/forget10/npo-grun-seed42"
     assert len(find_runs(tmp_path).runs) == 2
+
+
+def test_data_seeds_can_be_pooled(tmp_path):
+    """(0.1 + 0.3) / 2 over two data seeds of one method; else each is a benchmark of its own."""
+    for data_seed, rouge in ((1, 0.1), (2, 0.3)):
+        place = f"authors,data_seed={data_seed}"
+        make_run(tmp_path, benchmark_id=place, forget_rouge=rouge)
+    apart = collect_questions(find_runs(tmp_path)).frame
+    assert set(apart["benchmark"]) == {"authors,data_seed=1", "authors,data_seed=2"}
+    pooled = collect_questions(find_runs(tmp_path, pools_data_seeds=True)).frame
+    assert set(pooled["benchmark"]) == {"authors"}
+    table = average(pooled, KEY, ["forget_rouge"])
+    assert list(table["seeds"]) == [2]
+    assert list(table["forget_rouge"]) == [pytest.approx(0.2)]
