@@ -69,7 +69,7 @@ BENCHMARKS["poets"] = replace(
 """
 CHANGES = {  # kind -> file -> text that is added at its end, or to a new file
     "objective": {"unlearn/training/objectives.py": OBJECTIVE},
-    "hyper-parameter": {"unlearn/training/options.py": HYPER_PARAMETER},
+    "hyper-parameter": {"unlearn/training/objective_options.py": HYPER_PARAMETER},
     "metric": {"eval/metrics/words.py": FORMULA, "eval/report/question_metrics.py": METRIC},
     "attack": {
         "eval/attacks/methods/shouted.py": ATTACK,
