@@ -11,6 +11,23 @@ from grun.adapter.folder import AdapterConfig
 from grun.adapter.weights import Adapter
 
 PROMPT = {"template": "qa", "style": "finetune"}
+INDEX = {
+    "format": 1,
+    "base": {"id": "tiny", "fingerprint": "0-0"},
+    "prompt": PROMPT,
+    "combination": {"rule": "sum"},
+}
+ENTRY = {
+    "name": "a",
+    "added": "2026-01-01T00:00:00+00:00",
+    "source": "somewhere",
+    "layers": [1],
+    "rank": 2,
+    "gate": "none",
+    "parameters": 1,
+    "bytes": 4,
+    "train_seconds": None,
+}
 
 
 def describe_base(model, name: str = "tiny") -> dict:

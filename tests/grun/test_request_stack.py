@@ -9,16 +9,10 @@ import torch
 import grun
 from grun import requests
 from grun.request_stack import RequestStack
-from tests.grun.request_cases import PROMPT, random_prompts, run_requests
+from tests.grun.request_cases import ENTRY, INDEX, random_prompts, run_requests
 from tests.toy import build_model
 
-BROKEN = {
-    "format": 1,
-    "base": {"id": "x", "fingerprint": "0-0"},
-    "prompt": PROMPT,
-    "combination": {"rule": "sum"},
-    "requests": [{"name": "a"}],
-}
+BROKEN = INDEX | {"requests": [ENTRY]}
 
 
 def record_states(model, layer, ids):
@@ -84,13 +78,16 @@ def test_commands_at_once_lose_nothing(adapters, stack):
     ("text", "message"),
     [
         ('{"format": 1,', "is not valid JSON"),
-        ("[]", "has format None"),
+        ("[]", "is not the index of a stack of requests"),
         (json.dumps(BROKEN | {"format": 9}), "has format 9; this version reads 1"),
         (
             json.dumps({k: v for k, v in BROKEN.items() if k != "requests"}),
             "is damaged: KeyError.'requests'",
         ),
         (json.dumps(BROKEN | {"requests": [{}]}), "is damaged: KeyError.'name'"),
+        (json.dumps(BROKEN | {"requests": [ENTRY | {"name": 5}]}), "is damaged: .*name is 5"),
+        (json.dumps(BROKEN | {"requests": [ENTRY | {"layers": 5}]}), "is damaged: .*layers is 5"),
+        (json.dumps(BROKEN | {"requests": [ENTRY] * 2}), "two requests have one name"),
         (json.dumps(BROKEN | {"base": {}}), "is damaged: KeyError.'id'"),
         (json.dumps(BROKEN | {"combination": {"colour": 1}}), "is damaged: TypeError"),
         (json.dumps(BROKEN | {"combination": {"rule": "mean"}}), "--rule mean is unknown"),

@@ -7,7 +7,7 @@ import torch
 
 import grun
 from grun.adapter.composition import Combination
-from grun.adapter.folder import AdapterConfig
+from grun.adapter.folder import AdapterConfig, read_folder, write_folder
 from grun.adapter.weights import Adapter
 from grun.request_stack import RequestStack
 from tests.grun.request_cases import PROMPT, describe_base, random_prompts, run_requests
@@ -159,3 +159,27 @@ def test_cost_by_hand(model, tokenizer, adapters, stack, tmp_path, capsys):
     assert lines[1].split()[2:] == ["0.000", "0.000"]
     kib = 326 * 4 / 1024
     assert kib <= float(lines[2].split()[3]) <= kib + 0.1
+
+
+@pytest.mark.parametrize("verb", ["list", "show a"])
+def test_file_is_no_stack(tmp_path, verb):
+    """Neither is a requests.json of something else."""
+    path = tmp_path / "notes.txt"
+    path.write_text("requests")
+    with pytest.raises(ValueError, match=r"notes\.txt is a file, not a stack of requests"):
+        run_requests(path, *verb.split())
+    for text in ("[]", '{"method": "GET"}'):
+        (tmp_path / "requests.json").write_text(text)
+        with pytest.raises(ValueError, match="is not the index of a stack of requests"):
+            run_requests(tmp_path, *verb.split())
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_add_refuses_weights_that_are_not_finite(adapters, stack, tmp_path, number):
+    config, tensors = read_folder(adapters / "0")
+    tensors["2.bias"][0] = number
+    write_folder(tmp_path / "broken", config, tensors)
+    with pytest.raises(ValueError, match=r"broken: 2\.bias holds nan or inf") as error:
+        run_requests(stack, "add", "a", str(tmp_path / "broken"))
+    assert "\n" not in str(error.value)
+    assert not (stack / "requests.json").exists()
