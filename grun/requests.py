@@ -18,7 +18,7 @@ from grun.adapter.composition import RULES, Combination
 from grun.adapter.folder import read_folder
 from grun.adapter.hub import resolve_folder
 from grun.request_cost import measure_cost
-from grun.request_stack import RequestStack
+from grun.request_stack import RequestStack, check_name
 from unlearn.config.files import read_json
 from unlearn.config.flags import Parser, run_command
 from unlearn.language_model.loading import load_model
@@ -69,6 +69,7 @@ def build_parser() -> Parser:
 
 def add_request(stack: RequestStack, args: Namespace) -> str:
     """Add one request; the rule and its numbers change where flags name them."""
+    check_name(args.name)
     source = resolve_folder(args.source)
     result = source.parent / "result.json"
     seconds = read_json(result)["train_seconds"] if result.exists() else None
@@ -81,7 +82,8 @@ def add_request(stack: RequestStack, args: Namespace) -> str:
 
 
 def remove_request(stack: RequestStack, args: Namespace) -> str:
-    """Withdraw one request."""
+    """Withdraw one request; a name that the stack does not have creates no folder."""
+    stack.find_entry(args.name)
     with stack.locked():
         stack.remove(args.name)
     return f"removed {args.name}: {len(stack.entries)} requests in {stack.folder}"
@@ -103,7 +105,7 @@ def list_requests(stack: RequestStack, args: Namespace) -> str:
 def show_request(stack: RequestStack, args: Namespace) -> str:
     """The index entry of one request, and what its adapter was trained for."""
     entry = stack.find_entry(args.name)
-    config, _ = read_folder(stack.folder / args.name)
+    config, _ = read_folder(stack.adapter_folder(args.name))
     training = {
         "base": config.base["id"],
         "prompt": config.prompt,
