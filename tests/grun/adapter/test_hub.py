@@ -1,5 +1,6 @@
 """Push to and load from the hub, which a folder stands in for; errors when it is out of order."""
 
+import re
 import shutil
 
 import pytest
@@ -120,8 +121,9 @@ def assert_refused(message, call, *arguments):
 def test_unknown_sources_are_refused_in_one_line(model, fake_hub):
     message = "me/nothing is no folder here and could not be had from the hub: Got: ConnectError"
     assert_refused(message, grun.load, model, "me/nothing")
-    message = "runs/no/such/adapter: no such folder, and no hub id"
-    assert_refused(message, grun.load, model, "runs/no/such/adapter")
+    for source in ("runs/no/such/adapter", "../nothing", "me/..", "me/nothing@../../main"):
+        message = f"{re.escape(source)}: no such folder, and no hub id"
+        assert_refused(message, grun.load, model, source)
 
 
 @pytest.mark.parametrize(
