@@ -14,7 +14,8 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from grun.adapter.folder import CONFIG, WEIGHTS, AdapterConfig, read_folder
 from unlearn.config.flags import Parser, run_command
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+# neither name nor revision may lead out of the hub's cache with ".."
+HUB_ID = re.compile(r"(?!.*\.\.)[\w.-]+/[\w.-]+(@[\w./-]+)?")
 # only these are downloaded: adapters of ours, stacks of requests, adapters of the official code
 FILES = [
     "*adapter.json",

@@ -12,7 +12,7 @@ from typing import Any
 
 from unlearn.config.flags import build_config, build_parser, flag_values, flags
 from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import LAYOUT, Run, model_directory
+from unlearn.config.run_directory import LAYOUT, Run, check_folder_name, model_directory
 from unlearn.processes import is_main
 
 LONGEST_VARIANT = 160  # characters; file systems end a name at 255 bytes
@@ -59,7 +59,10 @@ class Experiment:
         }
 
     def run(self, objective: str, tuner: str = "") -> Run:
-        """The run directory of this experiment."""
+        """The run directory of this experiment.
+
+        Raises `ValueError` for a model or a split that would lead out of the runs folder."""
+        check_folder_name(f"--split {self.values['split']!r}", self.values["split"])
         variant = self.variant()
         if len(variant) > LONGEST_VARIANT:
             digest = sha256(variant.encode()).hexdigest()[:12]

@@ -36,8 +36,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def model_directory(runs: str | Path, benchmark_id: str, model: str) -> Path:
-    """The folder of all runs on one model; a path or hub id becomes one name."""
-    return Path(runs) / benchmark_id / model.strip("/").replace("/", "--")
+    """The folder of all runs on one model; a path or hub id becomes one name.
+
+    Raises `ValueError` as `check_folder_name` does."""
+    name = model.strip("/").replace("/", "--")
+    check_folder_name(f"--model {model!r}", name)
+    return Path(runs) / benchmark_id / name
+
+
+def check_folder_name(flag: str, name: str) -> None:
+    """Raise `ValueError`, beginning with `flag`, where `name` is not one folder in another."""
+    if name in ("", ".", "..") or "/" in name:
+        raise ValueError(f"{flag} cannot name a folder of runs; give a name such as tiny or full")
 
 
 def provenance() -> dict:
