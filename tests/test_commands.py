@@ -71,7 +71,7 @@ def test_from_nothing_to_the_table(toy_runs, tmp_path, capsys):
     assert capsys.readouterr().out.count("skipped, evaluated before") == evaluated >= 5
 
 
-def test_finished_is_skipped_aloud_and_an_ablation_has_its_own_directory(runs, capsys):
+def test_train_skips_finished_and_separates_ablations(runs, capsys):
     before = sorted(path.name for path in (runs / AUTHORS_FOLDER / "forget10").iterdir())
     grun_train.main([*grun_flags(runs), "--objective", "gd"])
     assert "skipped, finished before" in capsys.readouterr().out

@@ -106,7 +106,7 @@ def test_grun_makes_the_reference_first_when_asked():
     assert modules == [*trained, "eval.run", "eval.report"]
 
 
-def test_flags_about_data_reach_the_reference_the_controls_and_the_evaluation():
+def test_scripts_pass_data_flags_to_every_step():
     """The rank is the tuner's alone; which authors there are, everybody has to know."""
     data = "--authors 12 --heldout 3"
     made, kept, trained, evaluated, *_ = dry(
@@ -152,7 +152,7 @@ def test_flags_that_every_step_needs_are_refused(words):
     assert "in front of the script" in done.stderr
 
 
-def test_several_processes_go_through_accelerate_for_training_only():
+def test_scripts_launch_training_alone_by_accelerate():
     commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
     assert "accelerate.commands.launch" in commands[0] and "--num_processes 3" in commands[0]
     assert " -m grun.train --benchmark authors" in commands[0]
@@ -256,7 +256,7 @@ def test_setup_that_fails_says_why_and_tries_again(clone):
     assert clone()[1] != [] and clone()[1] == []
 
 
-def test_setup_takes_the_python_it_is_given_and_makes_nothing_in_a_dry_run(clone):
+def test_setup_takes_the_given_python_and_makes_nothing(clone):
     assert clone(PY="/my/python")[0].stdout == "/my/python\n"
     assert clone(DRY_RUN="1")[0].stdout == "python\n"
     assert not (clone.path / ".venv").exists()

@@ -119,7 +119,7 @@ def test_nan_stops_with_the_step_and_keeps_the_state(tmp_path):
     assert torch.isfinite(line.w).all()
 
 
-def test_what_the_losses_remember_is_resumed_and_moves_once_a_step(tmp_path):
+def test_loss_state_is_resumed_and_moves_once_a_step(tmp_path):
     """With micro-batches of 2 of 5 items there are three forwards a step, and still one call of
     after_step."""
     straight, one = run(tmp_path, "a", kind=Remembering, micro_batch=2)
