@@ -169,10 +169,10 @@ def finetune(experiment: Experiment) -> Path:
     description = experiment.description(config.model.role)
     if run.skip(description, config.run.overwrite):
         return run.path
-    run.begin(description, config.run.overwrite)
-    experiment.show(config.run.verbose)
     benchmark = open_benchmark(**config.data.opening())
     mix = benchmark.fine_tuning_mix(config.batches, config.model.split, config.run.seed)
+    run.begin(description, config.run.overwrite)
+    experiment.show(config.run.verbose)
     tokenizer, model = make_model(config, mix)
     model.train().requires_grad_(True)
     prompt_encoder = PromptEncoder(
