@@ -34,7 +34,7 @@ class AdapterConfig:
     """
 
     layers: list[int]
-    rank: int = 4
+    rank: int
     gate: str = "linear"
     gate_bias: float | None = None
     dtype: str = "float32"
@@ -109,7 +109,9 @@ def find_problems(stored: dict) -> Iterator[str]:
     """Yield what is wrong with adapter.json; read on only while there is no problem."""
     types = get_type_hints(AdapterConfig) | {"layers": list, "sha256": str}
     policy_names = {f.name for f in fields(EditPolicy)}
-    yield from (f"{name} is missing" for name in ("layers", "base", "sha256") if name not in stored)
+    yield from (
+        f"{name} is missing" for name in ("layers", "rank", "base", "sha256") if name not in stored
+    )
     for name, value in stored.items():
         if name not in types:
             yield f"{name} is no key of an adapter"

@@ -41,7 +41,9 @@ def edited(base):
     """The base with an adapter whose edits are large."""
     model, tokenizer = base
     adapter = Adapter(
-        model, AdapterConfig([1, 2], base={"id": "base", "fingerprint": fingerprint(model)}), seed=3
+        model,
+        AdapterConfig([1, 2], 4, base={"id": "base", "fingerprint": fingerprint(model)}),
+        seed=3,
     )
     for edit in adapter.edits.values():
         edit.learned_source.bias.data += 5.0

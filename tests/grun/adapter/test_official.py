@@ -274,6 +274,6 @@ def test_base_of_another_width_is_refused(tmp_path):
 
 
 def test_grun_plus_is_not_exported(tmp_path):
-    config = AdapterConfig([1], edit_policy={"at": "answer_on"})
+    config = AdapterConfig([1], 4, edit_policy={"at": "answer_on"})
     with pytest.raises(ValueError, match="no place for GRUN"):
         official.write(config, {"1.weight": numbers(1, R, D)}, tmp_path / "out")
