@@ -36,9 +36,9 @@ class TunerOptions(Options):
     gradient_checkpointing: bool = flag(
         False, "recompute activations: less memory, same result", role="volatile"
     )
-    lora_rank: int = flag(4, "lora: rank")
-    lora_alpha: float = flag(32.0, "lora: scale, alpha / rank")
-    lora_dropout: float = flag(0.05, "lora: dropout")
+    lora_rank: int = flag(4, "lora: rank", minimum=1)
+    lora_alpha: float = flag(32.0, "lora: scale, alpha / rank", above=0)
+    lora_dropout: float = flag(0.05, "lora: dropout", minimum=0, below=1)
     lora_targets: list[str] = flag(
         [], "lora: names of the linear layers (default: all but the output head)"
     )
@@ -50,11 +50,6 @@ class TunerOptions(Options):
                 "python -m grun.train"
             )
         super().__post_init__()
-        if self.tuner == "lora" and not (self.lora_rank > 0 and 0 <= self.lora_dropout < 1):
-            raise ValueError(
-                f"--lora_rank {self.lora_rank}, --lora_dropout {self.lora_dropout}: the rank is 1 "
-                "or more, the dropout from 0 to below 1"
-            )
 
 
 @dataclass
@@ -89,17 +84,16 @@ class ControlOptions(Options):
         choices=CONTROLS,
         role="key",
     )
-    layer: int | None = flag(None, "probe: the decoder layer it reads (default: the middle one)")
+    layer: int | None = flag(
+        None, "probe: the decoder layer it reads (default: the middle one)", minimum=0
+    )
     quantile: float = flag(
         0.99,
         "probe: share of retain questions that it must let pass, as estimated on questions it was "
         "not fitted on",
+        above=0,
+        below=1,
     )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.quantile < 1:
-            raise ValueError(f"--quantile {self.quantile}: must lie between 0 and 1")
 
 
 @dataclass

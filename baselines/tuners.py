@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
+from unlearn.language_model.architecture import get_hidden_size
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
 from unlearn.language_model.hidden_states import forward_with_states
 
@@ -147,8 +148,13 @@ class LoraTuner(WholeModelTuner):
     ):
         """targets: names of the linear layers; none means all but the output head.
 
-        Raises `ValueError` for names that the model does not have.
+        Raises `ValueError` for names that the model does not have, or a rank beyond its width.
         """
+        width = get_hidden_size(model)
+        if rank > width:
+            raise ValueError(
+                f"--lora_rank {rank}: must be between 1 and this model's hidden size, {width}"
+            )
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,

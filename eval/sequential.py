@@ -57,12 +57,11 @@ class StackOptions(Options):
     )
     data_dir: str | None = flag(None, "folder with the benchmark's files", role="volatile")
     benchmark: str = flag("authors", "whose recipe sets max_new_tokens", role="key")
-    batch_size: int = flag(64, "examples per forward", role="volatile")
-    max_new_tokens: int = flag(256, "length limit of greedy generation")
+    batch_size: int = flag(64, "examples per forward", role="volatile", minimum=1)
+    max_new_tokens: int = flag(256, "length limit of greedy generation", minimum=1)
 
     def __post_init__(self):
         super().__post_init__()
-        self.require_positive("batch_size", "max_new_tokens")
         if not set(self.rules) <= set(RULES):
             raise ValueError(f"--rules {' '.join(self.rules)}: choose from {', '.join(RULES)}")
 

@@ -19,8 +19,9 @@ class AdapterOptions(Options):
     layers: list[int] | None = flag(
         None,
         "decoder layers to edit (default: last, 7th and 12th from last of 32, scaled to the depth)",
+        minimum=0,
     )
-    rank: int = flag(4, "rank of the edit")
+    rank: int = flag(4, "rank of the edit", minimum=1)
     gate: str = flag(
         "linear",
         "form of the gate; none: ungated ReFT",
@@ -31,7 +32,7 @@ class AdapterOptions(Options):
     reft_class: str | None = flag(
         None, "official name on corpora; gated_linear is --gate linear", choices=("gated_linear",)
     )
-    gate_weight: float = flag(10.0, "weight of the gate loss")
+    gate_weight: float = flag(10.0, "weight of the gate loss", minimum=0)
     gate_bias: float | None = flag(
         None, "first value of the gate's last bias (default: torch's, a gate near 0.5)"
     )
@@ -47,6 +48,7 @@ class AdapterOptions(Options):
         -1,
         "steps over which forget and retain terms rise from 0",
         aliases=("--warm_up_gate_step",),
+        minimum=-1,
     )
     warmup_scale: str = flag(
         "steps",
@@ -65,10 +67,15 @@ class AdapterOptions(Options):
         role="volatile",
     )
     cache_gb: float | None = flag(
-        None, "memory for the cached engine (default: 0.4 of what is free)", role="volatile"
+        None,
+        "memory for the cached engine (default: 0.4 of what is free)",
+        role="volatile",
+        minimum=0,
     )
-    npo_coeff: float | None = flag(None, "official name of --forget_weight for npo")
-    grad_diff_forget_weight: float | None = flag(None, "official name of --forget_weight for gd")
+    npo_coeff: float | None = flag(None, "official name of --forget_weight for npo", minimum=0)
+    grad_diff_forget_weight: float | None = flag(
+        None, "official name of --forget_weight for gd", minimum=0
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -104,6 +111,7 @@ class GrunPlusOptions(Options):
     edit_span: list[int] = flag(
         [0, 0],
         "fired*: how many tokens of the question before and after a fired one are edited too",
+        minimum=0,
     )
     gate_threshold: str = flag(
         "soft",
@@ -114,6 +122,7 @@ class GrunPlusOptions(Options):
     gate_layer: int | None = flag(
         None,
         "metric: the layer whose output is read (default: 0 for tokens, else the first edited one)",
+        minimum=0,
     )
     gate_negatives: str = flag(
         "swapped",
@@ -123,18 +132,18 @@ class GrunPlusOptions(Options):
     gate_slack: float = flag(
         1.0,
         "metric: factor on the threshold distance, for contexts that the gate was not fitted on",
+        above=0,
     )
     gate_fpr: float = flag(
         0.005,
         "bce, calibrated: share of the validation slice of the retain data on which it may open",
+        above=0,
+        below=1,
     )
     joined_items: bool = flag(False, "train on phrasings, suffixes and joined questions too")
 
     def __post_init__(self):
         super().__post_init__()
-        self.require_positive("gate_slack")
-        if not 0 < self.gate_fpr < 1:
-            raise ValueError(f"--gate_fpr {self.gate_fpr}: must lie between 0 and 1")
         self.policy()
 
     def policy(self, tag: list[int] | None = None) -> EditPolicy:

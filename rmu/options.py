@@ -38,13 +38,15 @@ class TopicOptions(Options):
         "bio-forget-corpus)",
         choices=CORPUS_LINES,
     )
-    min_len: list[int] = flag([0], "characters that a text must exceed")
-    max_len: int = flag(2000, "accepted and, as upstream, not used", role="volatile")
+    min_len: list[int] = flag([0], "characters that a text must exceed", minimum=0)
+    max_len: int = flag(2000, "accepted and, as upstream, not used", role="volatile", minimum=0)
     forget_max_length: list[int] | None = flag(
-        None, "tokens of a forget text (default: 512 for the first topic, 768 for the others)"
+        None,
+        "tokens of a forget text (default: 512 for the first topic, 768 for the others)",
+        minimum=2,
     )
-    steering_coeffs: list[float] = flag([20.0], "length of the control vector")
-    alpha: list[float] = flag([100.0], "weight of the retain term")
+    steering_coeffs: list[float] = flag([20.0], "length of the control vector", minimum=0)
+    alpha: list[float] = flag([100.0], "weight of the retain term", minimum=0)
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,13 +83,17 @@ class SteeringOptions(Options):
         choices=TUNERS,
         role="key",
     )
-    layer_id: int = flag(7, "the steered layer: its output is driven to the control vector")
+    layer_id: int = flag(
+        7, "the steered layer: its output is driven to the control vector", minimum=0
+    )
     layer_ids: list[int] | None = flag(
-        None, "layers whose matrices move (default: layer_id - 2, - 1 and itself)"
+        None, "layers whose matrices move (default: layer_id - 2, - 1 and itself)", minimum=0
     )
     params: list[str] = flag(["mlp.down_proj"], "the matrices of those layers that move, by name")
     param_ids: list[int] | None = flag(
-        None, "upstream's numbers of them, in the order of a Llama layer: 6 is mlp.down_proj"
+        None,
+        "upstream's numbers of them, in the order of a Llama layer: 6 is mlp.down_proj",
+        minimum=0,
     )
     adaptive: str = flag(
         "none",
@@ -95,7 +101,7 @@ class SteeringOptions(Options):
         "each text (paper) or of each token",
         choices=ADAPTIVE,
     )
-    scale: float = flag(5.0, "adaptive: coefficient / norm")
+    scale: float = flag(5.0, "adaptive: coefficient / norm", above=0)
     adaptive_bos: str = flag(
         "exclude",
         "norms without the BOS token, or with it, as upstream",
@@ -110,7 +116,6 @@ class SteeringOptions(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        self.require_positive("scale")
         if self.module_str != MODULE:
             raise ValueError(
                 f"--module_str {self.module_str} is code, and none is evaluated here; name the "
@@ -132,17 +137,19 @@ class SteeringOptions(Options):
 class UpdateOptions(Options):
     """Updates"""
 
-    max_num_batches: int = flag(80, "updates, over all topics together")
-    batch_size: int = flag(4, "texts to forget in an update; as many to keep", aliases=("--batch",))
-    micro_batch: int = flag(0, "texts per forward and process (0: all at once)", role="volatile")
-    lr: float = flag(5e-5, "learning rate (AdamW, constant, eps 1e-6, no decay, no clipping)")
-    save_steps: list[int] = flag([], "updates after which the model is saved besides")
-    checkpoint_every: int = flag(100, "updates between checkpoints", role="volatile")
+    max_num_batches: int = flag(80, "updates, over all topics together", minimum=1)
+    batch_size: int = flag(
+        4, "texts to forget in an update; as many to keep", aliases=("--batch",), minimum=1
+    )
+    micro_batch: int = flag(
+        0, "texts per forward and process (0: all at once)", role="volatile", minimum=0
+    )
+    lr: float = flag(
+        5e-5, "learning rate (AdamW, constant, eps 1e-6, no decay, no clipping)", above=0
+    )
+    save_steps: list[int] = flag([], "updates after which the model is saved besides", minimum=1)
+    checkpoint_every: int = flag(100, "updates between checkpoints", role="volatile", minimum=1)
     output_dir: str | None = flag(None, "save the model in this folder too", role="volatile")
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.require_positive("batch_size", "max_num_batches", "lr")
 
 
 @dataclass

@@ -18,16 +18,13 @@ class AttackOptions(Options):
     attacks: list[str] = flag(
         ["default"], f"default, groups ({', '.join(GROUPS)}) or single attacks", role="volatile"
     )
-    rows: int = flag(100, "examples per side, spread evenly over each set; 0: all")
-    samples: int = flag(8, "k of leak@k")
-    relearn_lr: float = flag(2e-5, "learning rate of relearning (one epoch)")
-    relearn_batch: int = flag(32, "examples per step of relearning")
+    rows: int = flag(100, "examples per side, spread evenly over each set; 0: all", minimum=0)
+    samples: int = flag(8, "k of leak@k", minimum=1)
+    relearn_lr: float = flag(2e-5, "learning rate of relearning (one epoch)", above=0)
+    relearn_batch: int = flag(32, "examples per step of relearning", minimum=1)
 
     def __post_init__(self):
         super().__post_init__()
-        for name, least in (("rows", 0), ("samples", 1), ("relearn_lr", 0), ("relearn_batch", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
         attacks = load_attacks()
         for name in self.attacks:
             if name not in ("default", *GROUPS, *attacks):

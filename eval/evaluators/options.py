@@ -22,11 +22,9 @@ class CellOptions(Options):
         role="volatile",
         commas=False,
     )
-    batch_size: int = flag(64, "examples per forward; changes memory, not results", role="volatile")
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.require_positive("batch_size")
+    batch_size: int = flag(
+        64, "examples per forward; changes memory, not results", role="volatile", minimum=1
+    )
 
 
 @dataclass
@@ -43,7 +41,7 @@ class QuestionOptions(Options):
     """Questions (TOFU's metrics)"""
 
     max_new_tokens: int = flag(
-        256, "length limit of greedy generation, as in renjie3/GRUN's grun_eval.py"
+        256, "length limit of greedy generation, as in renjie3/GRUN's grun_eval.py", minimum=1
     )
     gibberish: str | None = flag(
         None,
@@ -69,10 +67,6 @@ class QuestionOptions(Options):
         choices=tuple(aggregates.PRIVACY_SCORES),
         role="volatile",
     )
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.require_positive("max_new_tokens")
 
 
 @dataclass
@@ -106,12 +100,7 @@ class MultipleChoiceOptions(Options):
         "GRUN's script",
         choices=MCQ_STYLES,
     )
-    limit: int | None = flag(None, "ask the first questions of every test alone")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.limit is not None:
-            self.require_positive("limit")
+    limit: int | None = flag(None, "ask the first questions of every test alone", minimum=1)
 
     @property
     def tests(self) -> dict[str, str]:

@@ -38,7 +38,7 @@ def test_recipes_of_the_evaluator_apply():
         (["--benchmark", "wmdp", "--split", "x"], "wmdp does not take --split"),
         (["--benchmark", "mnist"], "mnist"),
         (["--benchmark", "muse", "--muse_mode", "both"], "choose one of muse, ou"),
-        (["--batch_size", "0"], "must be greater than 0"),
+        (["--batch_size", "0"], "--batch_size 0: must be at least 1"),
     ],
 )
 def test_bad_flags_are_refused(flags, message):

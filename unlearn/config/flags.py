@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
+from unlearn.config.ranges import Range, check_range
+
 ROLES = ("setting", "key", "data", "volatile")
 
 
@@ -31,13 +33,15 @@ def flag(
     aliases: tuple[str, ...] = (),
     role: str = "setting",
     commas: bool = True,
+    **bounds: float,
 ):
     """Return the dataclass field of one command-line flag.
 
     role: what the flag does to the name of the run directory. `key` flags are parts of the path,
     `data` flags mark the benchmark's directory, `setting` flags mark the variant where they differ
     from the recipe, `volatile` flags cannot change a result. aliases: upstream's names. commas: a
-    list may have commas between its values; False for paths, whose names may hold commas."""
+    list may have commas between its values; False for paths, whose names may hold commas. bounds:
+    what a number, or each of a list, may be (the fields of `Range`)."""
     assert role in ROLES
     metadata = {
         "help": help,
@@ -45,6 +49,7 @@ def flag(
         "aliases": aliases,
         "choices": tuple(choices),
         "commas": commas,
+        "range": Range(**bounds),
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -64,22 +69,17 @@ class Options:
     """An option group: a dataclass whose fields are flags."""
 
     def __post_init__(self):
-        """Raise `ValueError` for a value that is not among its flag's choices."""
+        """Raise `ValueError` for a value out of its flag's choices or range."""
         for option in fields(self):
-            choices = option.metadata.get("choices", ())
+            if "help" not in option.metadata:
+                continue
+            choices = option.metadata["choices"]
             value = getattr(self, option.name)
             if choices and value is not None and value not in choices:
                 raise ValueError(
                     f"--{option.name} {value} is unknown; choose one of {', '.join(choices)}"
                 )
-
-    def require_positive(self, *names: str) -> None:
-        """Raise `ValueError` unless these values are greater than 0 and finite."""
-        for name in names:
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(
-                    f"--{name} {getattr(self, name)}: must be greater than 0, and finite"
-                )
+            check_range(option.name, value, option.metadata["range"])
 
 
 def groups(config: type) -> list[tuple[str | None, type, dict]]:
@@ -186,6 +186,8 @@ def add_flag(section, option: Field, kind, default) -> None:
     choices = option.metadata["choices"]
     if choices:
         text += f" ({', '.join(choices)})".replace("%", "%%")
+    if str(option.metadata["range"]):
+        text += f" ({option.metadata['range']})"
     if default not in (None, []):
         shown = " ".join(map(str, default)) if isinstance(default, list) else str(default)
         text += f" (default: {shown})".replace("%", "%%")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from unlearn.config.flags import Options, flag
+from unlearn.config.ranges import SEED_LIMIT
 
 
 @dataclass
@@ -10,7 +11,9 @@ class RunOptions(Options):
     """Run"""
 
     runs: str = flag("runs", "folder of all run directories", role="volatile")
-    seed: int = flag(42, "seed of the generators of this run", role="key")
+    seed: int = flag(
+        42, "seed of the generators of this run", role="key", minimum=0, below=SEED_LIMIT
+    )
     device: str = flag("auto", "auto, cpu, cuda, cuda:1 or mps", role="volatile")
     dtype: str = flag(
         "auto",
@@ -38,11 +41,18 @@ class DataOptions(Options):
         "folder with the benchmark's files; without it, what is not embedded comes from the hub",
         role="volatile",
     )
-    authors: int | None = flag(None, "number of authors (authors: 40; tofu: all 200)", role="data")
-    heldout: int | None = flag(
-        None, "authors kept from every unlearning step (authors: 8 more; tofu: 0)", role="data"
+    authors: int | None = flag(
+        None, "number of authors (authors: 40; tofu: all 200)", role="data", minimum=1
     )
-    data_seed: int = flag(0, "seed of the embedded generator", role="data")
+    heldout: int | None = flag(
+        None,
+        "authors kept from every unlearning step (authors: 8 more; tofu: 0)",
+        role="data",
+        minimum=0,
+    )
+    data_seed: int = flag(
+        0, "seed of the embedded generator", role="data", minimum=0, below=SEED_LIMIT
+    )
     idk_file: str | None = flag(None, "refusals, one a line (default: the benchmark's own)")
 
     def opening(self) -> dict:

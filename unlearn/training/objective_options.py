@@ -19,8 +19,8 @@ class ObjectiveOptions(Options):
         aliases=("--forget_loss_type",),
         role="key",
     )
-    forget_weight: float = flag(1.0, "weight of the forget term")
-    retain_weight: float = flag(1.0, "weight of the retain term")
+    forget_weight: float = flag(1.0, "weight of the forget term", minimum=0)
+    retain_weight: float = flag(1.0, "weight of the retain term", minimum=0)
     retain_loss: str | None = flag(
         None, "retain term (default: the objective's own)", choices=("none", *RETAIN_TERMS)
     )
@@ -37,29 +37,27 @@ class ObjectiveOptions(Options):
     kl_mask: str = flag(
         "answer", "kl on the answer, or on the prompt too, as upstream", choices=MASKS
     )
-    beta: float = flag(0.1, "npo, npo_kl, idkpo, altpo: inverse temperature")
-    simnpo_beta: float = flag(4.5, "simnpo: inverse temperature")
+    beta: float = flag(0.1, "npo, npo_kl, idkpo, altpo: inverse temperature", above=0)
+    simnpo_beta: float = flag(4.5, "simnpo: inverse temperature", above=0)
     simnpo_gamma: float = flag(0.0, "simnpo: margin")
-    undial_strength: float = flag(10.0, "undial: what the true token's logit loses")
+    undial_strength: float = flag(10.0, "undial: what the true token's logit loses", minimum=0)
     undial_mask: str = flag(
         "answer", "undial on the answer, or on the prompt too, as OpenUnlearning", choices=MASKS
     )
-    wga_beta: float = flag(1.0, "wga: power of p in the weight")
-    satimp_beta1: float = flag(5.0, "satimp: power of p in the weight")
-    satimp_beta2: float = flag(1.0, "satimp: power of 1 - p in the weight")
-    unlikelihood_weight: float = flag(1.0, "idk+ul: weight of the unlikelihood term")
+    wga_beta: float = flag(1.0, "wga: power of p in the weight", minimum=0)
+    satimp_beta1: float = flag(5.0, "satimp: power of p in the weight", minimum=0)
+    satimp_beta2: float = flag(1.0, "satimp: power of 1 - p in the weight", minimum=0)
+    unlikelihood_weight: float = flag(1.0, "idk+ul: weight of the unlikelihood term", minimum=0)
     pdu_shift: bool = flag(
         True,
         "pdu on the logits that predict the answer; --no-pdu_shift: one position later, as "
         "OpenUnlearning",
     )
-    dual_rate: float = flag(5.0, "pdu: rate of the dual variable, which starts at --retain_weight")
-    dual_bound: float = flag(0.3, "pdu: bound on the retain loss")
-    dual_warmup: float = flag(5.0, "pdu: epochs before the dual variable moves")
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.require_positive("beta", "simnpo_beta")
+    dual_rate: float = flag(
+        5.0, "pdu: rate of the dual variable, which starts at --retain_weight", minimum=0
+    )
+    dual_bound: float = flag(0.3, "pdu: bound on the retain loss", minimum=0)
+    dual_warmup: float = flag(5.0, "pdu: epochs before the dual variable moves", minimum=0)
 
     @property
     def steers(self) -> bool:
@@ -106,7 +104,9 @@ class SteeringOptions(Options):
     """Steering (objectives rmu and rmu_kl)"""
 
     rmu_layer: int | None = flag(
-        None, "the layer whose output is steered, above every edited one (default: the last)"
+        None,
+        "the layer whose output is steered, above every edited one (default: the last)",
+        minimum=1,
     )
     rmu_index: str = flag(
         "block",
@@ -116,4 +116,4 @@ class SteeringOptions(Options):
     steer_edit: bool = flag(
         False, "steer the last prompt token too, from which an answer is read; upstream does not"
     )
-    steering_coeff: float = flag(6.5, "length of the control vector")
+    steering_coeff: float = flag(6.5, "length of the control vector", minimum=0)

@@ -59,11 +59,7 @@ class PromptOptions(Options):
         "the prompt too",
         choices=("answer", "answer_tag", "all"),
     )
-    max_length: int = flag(512, "tokens of prompt and answer")
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.require_positive("max_length")
+    max_length: int = flag(512, "tokens of prompt and answer", minimum=2)
 
 
 @dataclass
@@ -76,16 +72,11 @@ class CorpusOptions(Options):
         role="key",
     )
     retain_corpora: list[str] = flag(["wikitext"], "what to keep; as upstream, the first alone")
-    per_topic: int = flag(1000, "texts of each topic, a shorter corpus over again")
-    min_len: int = flag(0, "characters that a text must exceed")
+    per_topic: int = flag(1000, "texts of each topic, a shorter corpus over again", minimum=1)
+    min_len: int = flag(0, "characters that a text must exceed", minimum=0)
     corpus_lines: str = flag(
         "parsed", "take the field `text` of a line, or the whole line", choices=CORPUS_LINES
     )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.per_topic < 1:
-            raise ValueError(f"--per_topic {self.per_topic}: must be at least 1")
 
 
 @dataclass
@@ -108,36 +99,42 @@ class PairingOptions(Options):
 class TrainingOptions(Options):
     """Training"""
 
-    epochs: float = flag(10, "passes over the forget set", aliases=("--epoch",))
-    steps: int | None = flag(None, "optimiser steps (default: epochs)")
+    epochs: float = flag(10, "passes over the forget set", aliases=("--epoch",), above=0)
+    steps: int | None = flag(None, "optimiser steps (default: epochs)", minimum=1)
     batch: int = flag(
         16,
         "forget examples a step, over all processes; as many retain examples",
         aliases=("--batch_size",),
+        minimum=1,
     )
     micro_batch: int = flag(
         0,
         "examples per forward and process (0: all); changes memory, not results",
         role="volatile",
+        minimum=0,
     )
-    lr: float = flag(1e-5, "learning rate (AdamW)")
-    weight_decay: float = flag(0.0, "AdamW weight decay")
-    warmup: int = flag(0, "steps over which the learning rate rises")
-    warmup_epochs: float = flag(0.0, "the same in epochs, where --warmup is 0")
-    max_grad_norm: float = flag(1.0, "gradient clipping; 0: none, as upstream's DeepSpeed runs")
+    lr: float = flag(1e-5, "learning rate (AdamW)", above=0)
+    weight_decay: float = flag(0.0, "AdamW weight decay", minimum=0)
+    warmup: int = flag(0, "steps over which the learning rate rises", minimum=0)
+    warmup_epochs: float = flag(0.0, "the same in epochs, where --warmup is 0", minimum=0)
+    max_grad_norm: float = flag(
+        1.0, "gradient clipping; 0: none, as upstream's DeepSpeed runs", minimum=0
+    )
     save_steps: list[int] = flag(
         [],
         "steps after which the adapter or model is saved besides",
         aliases=("--save_eval_steps",),
+        minimum=1,
     )
     checkpoint_every: int = flag(
-        100, "steps between checkpoints that a killed run resumes from", role="volatile"
+        100, "steps between checkpoints that a killed run resumes from", role="volatile", minimum=1
     )
     eval_steps: int = flag(
         0,
         f"steps between losses on {EVALUATED} forget and retain examples of the training data; 0: "
         "none",
         role="volatile",
+        minimum=0,
     )
     stop: str = flag(
         "never", "flat: stop when forget term and gate loss no longer move", choices=STOPS
@@ -151,7 +148,6 @@ class TrainingOptions(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        self.require_positive("batch", "epochs", "lr")
         if self.keep == "best" and self.eval_steps < 1:
             raise ValueError(
                 "--keep best needs losses to choose by; pass --eval_steps 10, for example"

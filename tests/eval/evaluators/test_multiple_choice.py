@@ -81,7 +81,7 @@ def test_limit_asks_the_first_questions_alone(runs):
     [
         ("--forget_tests nothing", "there is no test 'nothing'"),
         ("--mcq words", "choose one of letters, cloze, grun"),
-        ("--limit 0", "must be greater than 0"),
+        ("--limit 0", "--limit 0: must be at least 1"),
         ("--only nowhere", "no finished run there"),
         (
             "--model tiny-robust --forget_tests poisons --retain_tests villages",
