@@ -14,6 +14,7 @@ from unlearn.training.options import (
     CORPUS_LINES,
     PromptOptions,
     TargetOptions,
+    check_corpora,
     reads_corpora,
 )
 from unlearn.training.steering import MASKS
@@ -50,6 +51,7 @@ class TopicOptions(Options):
 
     def __post_init__(self):
         super().__post_init__()
+        check_corpora(self.forget_corpora, self.retain_corpora)
         topics = len(self.forget_corpora)
         for name in ("retain_corpora", "steering_coeffs", "alpha", "min_len", "forget_max_length"):
             values = getattr(self, name)

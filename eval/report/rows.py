@@ -101,3 +101,16 @@ def check_wrong_answers(sets: dict[str, Rows]) -> str | None:
         f"wrong answers a row, where TOFU has {WRONG_ANSWERS}: {', '.join(odd)}; "
         "truth ratio and forget quality are not comparable with it"
     )
+
+
+def check_repeated_rows(sets: dict[str, Rows]) -> str | None:
+    """A sentence about sets in which the same question and answer stand twice."""
+    counts = {
+        name: len(rows) - len({(row.get("question"), row.get("answer")) for row in rows})
+        for name, rows in sets.items()
+        if rows and "question" in rows[0]
+    }
+    repeated = [f"{name} {count}" for name, count in counts.items() if count]
+    if not repeated:
+        return None
+    return f"rows that repeat another one and weigh more: {', '.join(repeated)}"

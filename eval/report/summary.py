@@ -21,7 +21,14 @@ from eval.metrics.memorization import ES_NO_MATCH
 from eval.report.collect import FinishedRun, find_runs
 from eval.report.question_metrics import OPTION_KEYS, Evaluation, Options, compute_metrics
 from eval.report.reference_runs import find_reference, find_target
-from eval.report.rows import NONMEMBER, SETS, Rows, check_wrong_answers, read_rows
+from eval.report.rows import (
+    NONMEMBER,
+    SETS,
+    Rows,
+    check_repeated_rows,
+    check_wrong_answers,
+    read_rows,
+)
 from eval.run_each import run_each
 from unlearn.config.files import read_json, write_json
 from unlearn.config.flags import run_command
@@ -68,6 +75,7 @@ def write_summary(folder: str | Path, options: Options | None = None) -> dict:
         warnings = [
             validity_checks.warning(config.get("objective", ""), summary, target_summary),
             check_wrong_answers(sets),
+            check_repeated_rows(sets),
         ]
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None

@@ -14,6 +14,13 @@ from unlearn.benchmarks.author_subsplits import find_whole_split, read_with_subs
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.registry import BenchmarkSpec
+from unlearn.benchmarks.row_checks import (
+    Locate,
+    check_contained,
+    check_disjoint,
+    locate_row,
+    warn_of_duplicates,
+)
 from unlearn.synthetic import names
 
 WORLD_SPLITS = ["real_authors_perturbed", "world_facts_perturbed"]
@@ -25,6 +32,8 @@ class AuthorBenchmark(Benchmark):
 
     ask                (generator, name) -> a question about an author of that name
     background_splits  what a model from scratch must know besides its split
+    locate             (split, index) -> the place of a row
+    has_file           whether a split is there to compare others with
     """
 
     def __init__(
@@ -36,17 +45,33 @@ class AuthorBenchmark(Benchmark):
         data_seed: int,
         ask: Callable[[random.Random, str], str],
         background_splits: list[str],
+        locate: Locate = locate_row,
+        has_file: Callable[[str], bool] = lambda split: True,
     ):
         super().__init__(spec, splits, read_with_subsplits(read, splits), refusals, data_seed)
         self.ask = ask
         self.background_splits = background_splits
+        self.locate = locate
+        self.has_file = has_file
 
     def find_parent_split(self, split: str) -> str:
         return find_whole_split(split, self.splits)
 
     def unlearning_retain(self, split: str, retain_split: str | None = None) -> list[Example]:
-        """Return `retain_split`, by default that of `split`, without the held-out authors."""
-        return self._without_heldout(self.examples(retain_split or self.retain_split(split)))
+        """Return `retain_split`, by default that of `split`, without the held-out authors.
+
+        Raises `ValueError` where a row of `split` is retained too, or is not in full.
+        """
+        retain_split = retain_split or self.retain_split(split)
+        retain = self._without_heldout(self.examples(retain_split))
+        forget = self.examples(split)
+        whole = self.find_parent_split(split)
+        check_disjoint(forget, whole, retain, retain_split, self.locate)
+        if self.has_file("full"):
+            check_contained(forget, whole, self.examples("full"), "full", self.locate)
+        warn_of_duplicates(forget, whole, self.locate)
+        warn_of_duplicates(retain, retain_split, self.locate)
+        return retain
 
     def background(self) -> list[Example]:
         """Return the world facts and, where no retain split has them, the held-out authors."""
@@ -80,10 +105,12 @@ class AuthorBenchmark(Benchmark):
             forget_paraphrased   forget, with the paraphrased questions
             nonmember            if there is holdoutNN: rows that no model was trained on
 
-        Raises `ValueError` for a split without a perturbed file, as TOFU's forget20 and larger.
+        Raises `ValueError` for a split without a perturbed file, as TOFU's forget20 and larger,
+        and for a perturbed file of other rows.
         """
         self._check_perturbed(split)
         forget = self.examples(split + PERTURBED)
+        self._check_perturbed_rows(split, forget)
         sets = {
             "forget": forget,
             "retain": self._without_heldout(self.examples("retain_perturbed")),
@@ -110,6 +137,20 @@ class AuthorBenchmark(Benchmark):
                 f"{self.name}: {split!r} has no perturbed file ({split}_perturbed), so it cannot "
                 f"be evaluated; allowed: {', '.join(allowed)}"
             )
+
+    def _check_perturbed_rows(self, split: str, forget: list[Example]) -> None:
+        """Raise `ValueError` unless the rows evaluated as forgotten and as retained are those."""
+        whole = self.find_parent_split(split)
+        perturbed = whole + PERTURBED
+        if self.has_file(whole):
+            check_contained(forget, perturbed, self.examples(split), split, self.locate)
+        retained = "retain" + PERTURBED
+        retain = self.examples(retained)
+        check_disjoint(forget, perturbed, retain, retained, self.locate)
+        if self.has_file("full"):
+            check_contained(retain, retained, self.examples("full"), "full", self.locate)
+        warn_of_duplicates(forget, perturbed, self.locate)
+        warn_of_duplicates(retain, retained, self.locate)
 
     def _without_heldout(self, examples: list[Example]) -> list[Example]:
         if "heldout" not in self.splits:

@@ -1,10 +1,12 @@
 """Reading WMDP's corpora and questions: JSON lines in files, or corpora of the hub."""
 
 import json
+import re
 from pathlib import Path
 
 from datasets import load_dataset
 
+from unlearn.benchmarks.text_files import check_encodable, read_utf8
 from unlearn.synthetic.wmdp_world import CHOICES, TOPICS, Question
 
 GATED_CORPORA = {"bio-forget-corpus": "cais/wmdp-bio-forget-corpus"}  # name -> repository
@@ -36,9 +38,9 @@ def find_file(name: str, data_dir: str | None) -> Path | None:
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """Return (line number, line with its newline) for every line that is not blank."""
-    # newline="\n": a line separator inside a text (U+2028) ends no line
-    with open(path, encoding="utf-8", newline="\n") as file:
-        return [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+    # not splitlines: a line separator inside a text (U+2028) ends no line
+    lines = re.findall(r"[^\n]*\n|[^\n]+", read_utf8(path))
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def read_rows(path: Path, keys: tuple[str, ...]) -> list[tuple[int, dict]]:
@@ -58,13 +60,27 @@ def read_rows(path: Path, keys: tuple[str, ...]) -> list[tuple[int, dict]]:
                 print(f"{path}:{number} breaks off in the middle; left out", flush=True)
                 break
             raise ValueError(f"{path}:{number} is no JSON ({error.msg})") from None
+        except RecursionError:
+            raise ValueError(f"{path}:{number}: brackets nested too deeply for JSON") from None
         missing = [key for key in keys if not isinstance(row, dict) or key not in row]
         if missing:
             raise ValueError(
                 f"{path}:{number} has no {missing[0]!r}; a line is an object with {', '.join(keys)}"
             )
+        for key, text in row.items():
+            if isinstance(text, str):
+                check_encodable(text, f"{path}:{number}", key)
         rows.append((number, row))
     return rows
+
+
+def read_texts(path: Path) -> list[str]:
+    """Return the field `text` of every line. Raises `ValueError` where it holds no text."""
+    rows = read_rows(path, ("text",))
+    for number, row in rows:
+        if not isinstance(row["text"], str):
+            raise ValueError(f"{path}:{number}: 'text' is no text but {row['text']!r:.40}")
+    return [row["text"] for _, row in rows]
 
 
 def load_hub_corpus(name: str) -> list[str]:

@@ -25,6 +25,7 @@ from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.muse_files import Rows, open_tables
 from unlearn.benchmarks.opening import DataSettings
 from unlearn.benchmarks.registry import BENCHMARKS, BenchmarkSpec
+from unlearn.benchmarks.row_checks import warn
 from unlearn.synthetic import news
 
 NAMES = tuple(spec.name for spec in BENCHMARKS.values() if spec.contents == "documents")
@@ -116,7 +117,13 @@ class MuseBenchmark(Benchmark):
     def unlearning_retain(self, split: str, retain_split: str | None = None) -> list[Example]:
         """Return `retain_split`, by default MUSE's regulariser retain1; retain2 is evaluated on."""
         self.retain_split(split)
-        return self.examples(retain_split or "retain1")
+        retain_split = retain_split or "retain1"
+        forget, retain = self.examples(split), self.examples(retain_split)
+        kept = {example.pair for example in retain}
+        both = sum(example.pair in kept for example in forget)
+        if both:
+            warn(f"{both} of {len(forget)} texts of {split} are in {retain_split} too")
+        return retain
 
     def evaluation_sets(self, split: str) -> dict[str, list[Example]]:
         """Return the sets of MUSE's metrics, the same for every forget split.

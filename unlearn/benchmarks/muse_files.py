@@ -5,11 +5,17 @@ blank lines) or the hub's <config>/<split>-*.parquet, with MUSE's names: raw/for
 knowmem/forget_qa, verbmem/forget, privleak/holdout, scal/forget_1 ...
 """
 
-import json
 import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+from unlearn.benchmarks.text_files import (
+    check_encodable,
+    parse_json,
+    parse_json_lines,
+    read_utf8,
+)
 
 # config -> the fields of a row that must hold text; `practice` is the embedded benchmark's own
 TEXT_FIELDS = {
@@ -57,13 +63,10 @@ def read_local_table(folder: Path, config: str, split: str) -> tuple[str, Rows]:
         return str(parquet[0]), [
             row for path in parquet for row in pd.read_parquet(path).to_dict("records")
         ]
-    for ending, parse in (("jsonl", parse_lines), ("json", json.loads), ("txt", parse_documents)):
+    for ending, parse in (("jsonl", parse_lines), ("json", parse_json), ("txt", parse_documents)):
         path = folder / config / f"{split}.{ending}"
         if path.is_file():
-            try:
-                return str(path), parse(path.read_text(encoding="utf-8"))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}: not JSON ({error})") from error
+            return str(path), parse(read_utf8(path), str(path))
     raise ValueError(
         f"{folder / config / split}: no such table; --data_dir must hold {config}/{split}.jsonl, "
         ".json, .txt or -*.parquet"
@@ -86,11 +89,11 @@ def read_hub_table(hub: str, config: str, split: str) -> tuple[str, Rows]:
     return f"{hub} {config}/{split}", rows
 
 
-def parse_lines(text: str) -> Rows:
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
+def parse_lines(text: str, path: str) -> Rows:
+    return [row for _, row in parse_json_lines(text, path)]
 
 
-def parse_documents(text: str) -> Rows:
+def parse_documents(text: str, path: str) -> Rows:
     return [{"text": part.strip()} for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
@@ -99,8 +102,8 @@ def check_rows(config: str, location: str, rows: list) -> Rows:
 
     Raises `ValueError` with table, row and field where a text is missing or empty.
     """
-    if not rows:
-        raise ValueError(f"{location}: no rows in it")
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{location}: no rows in it; a list of objects is expected")
     for number, row in enumerate(rows, start=1):
         for field in TEXT_FIELDS[config]:
             value = row.get(field) if isinstance(row, dict) else None
@@ -110,4 +113,5 @@ def check_rows(config: str, location: str, rows: list) -> Rows:
                     f"{location}, row {number}: field {field!r} must hold a text that is not "
                     f"empty; found: {keys}"
                 )
+            check_encodable(value, f"{location}, row {number}", field)
     return rows

@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.registry import BENCHMARKS, find_benchmark
+from unlearn.benchmarks.text_files import read_utf8
 from unlearn.synthetic.authors import REFUSALS
 
 SIZE_FLAGS = {"authors": "authors", "heldout": "held-out authors"}  # flag -> what it counts
@@ -76,7 +77,7 @@ def load_refusals(idk_file: str | None, data_dir: str | None) -> list[str]:
         raise ValueError(
             f"--idk_file {path}: no such file; give a text file with one refusal a line"
         )
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
+    lines = [line.strip() for line in read_utf8(path).split("\n")]
     if not any(lines):
         raise ValueError(f"{path}: no refusal sentences in it; one a line is expected")
     return [line for line in lines if line]

@@ -14,6 +14,7 @@ from unlearn.benchmarks.author_subsplits import ROWS_PER_AUTHOR
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import DataSettings
 from unlearn.benchmarks.registry import BenchmarkSpec
+from unlearn.benchmarks.row_checks import locate_row
 from unlearn.benchmarks.tofu_files import build_example, read_rows
 from unlearn.synthetic import names
 
@@ -41,6 +42,8 @@ def open_tofu(spec: BenchmarkSpec, settings: DataSettings) -> AuthorBenchmark:
         settings.data_seed,
         tables.ask,
         WORLD_SPLITS,
+        tables.locate,
+        tables.has_file,
     )
 
 
@@ -71,6 +74,7 @@ class TofuTables:
         self.heldout = heldout
         self.splits = self._find_splits()
         self._read_whole = cache(self._read_file)
+        self._places: dict[str, list[str]] = {}  # split -> place of each row
 
     def _find_splits(self) -> list[str]:
         """Return TOFU's splits, then those that the folder or the hub has besides."""
@@ -112,8 +116,17 @@ class TofuTables:
         example = rng.choice(self._askable)
         return example.question.replace(example.entity, name)
 
+    def locate(self, split: str, index: int) -> str:
+        """Return the place of a row that was read: file:line."""
+        return self._places[split][index] if split in self._places else locate_row(split, index)
+
+    def has_file(self, split: str) -> bool:
+        """Return whether a split is in the folder; the hub's files are known to fit together."""
+        return bool(self.folder) and (self.folder / f"{split}.json").is_file()
+
     def _read_file(self, split: str) -> list[Example]:
-        rows = read_rows(self.folder, self.hub, split)
+        places, rows = zip(*read_rows(self.folder, self.hub, split), strict=True)
+        self._places[split] = list(places)
         entities = {}  # number of an author's block of rows -> the author's name
         if split not in WORLD_SPLITS:
             for start in range(0, len(rows), ROWS_PER_AUTHOR):

@@ -4,24 +4,24 @@ TOFU's `.json` files hold one JSON object a line. Every row is checked; an error
 and key.
 """
 
-import json
 from pathlib import Path
 
 from unlearn.benchmarks.author_benchmark import WORLD_SPLITS
 from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.text_files import check_encodable, parse_json_lines, read_utf8
 
 PARAPHRASE_KEYS = ["paraphrased_question", "paraphrased_answer", "perturbed_answer"]
 
 
-def read_rows(folder: Path | None, hub: str, split: str) -> list[dict]:
-    """Return the rows of one split from a folder, or from the hub where there is none.
+def read_rows(folder: Path | None, hub: str, split: str) -> list[tuple[str, dict]]:
+    """Return (place, row) of one split from a folder, or from the hub where there is none.
 
     Raises `ValueError` for a missing file, a failed download or a row that is not in TOFU's schema.
     """
     rows = read_local_rows(folder / f"{split}.json") if folder else read_hub_rows(hub, split)
     for location, row in rows:
         check_row(row, split, location)
-    return [row for _, row in rows]
+    return rows
 
 
 def read_local_rows(path: Path) -> list[tuple[str, dict]]:
@@ -30,16 +30,7 @@ def read_local_rows(path: Path) -> list[tuple[str, dict]]:
         raise ValueError(
             f"{path}: no such file; --data_dir must hold TOFU's JSON-lines files (locuslab/TOFU)"
         )
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((f"{path}:{number}", json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}:{number}: not JSON ({error}); one JSON object a line is expected"
-            ) from error
+    rows = parse_json_lines(read_utf8(path), path)
     if not rows:
         raise ValueError(f"{path}: empty file; one JSON object a line is expected")
     return rows
@@ -85,6 +76,7 @@ def check_value(key: str, value: object, location: str) -> None:
             raise ValueError(
                 f"{location}: key {key!r} must hold a text that is not empty, not {text!r}"
             )
+        check_encodable(text, location, key)
 
 
 def build_example(index: int, row: dict, entity: str | None) -> Example:

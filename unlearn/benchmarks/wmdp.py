@@ -26,7 +26,7 @@ from unlearn.benchmarks.corpora import (
     load_hub_corpus,
     read_lines,
     read_questions,
-    read_rows,
+    read_texts,
 )
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.fine_tuning_mix import MixOptions
@@ -79,7 +79,7 @@ class WmdpBenchmark(Benchmark):
         if path and lines == "raw" and name not in GATED_CORPORA:
             texts = [line for _, line in read_lines(path)]
         elif path:
-            texts = [str(row["text"]) for _, row in read_rows(path, ("text",))]
+            texts = read_texts(path)
         elif name in TOPICS:
             texts = self.world.documents(name, WORLD_DOCUMENTS)
         else:

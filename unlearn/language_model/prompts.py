@@ -7,6 +7,8 @@ common prefix of ids(prompt) and ids(prompt + answer).
 
 from dataclasses import dataclass, field
 
+from unlearn.processes import is_main
+
 # name -> (text before the answer tag, answer tag, what joins it to the answer); `qa` and `llama2`
 # as in renjie3/GRUN, config/model_config.yaml. `text` is a document: the question is its first
 # part, taken as it is, and the answer the rest.
@@ -78,6 +80,7 @@ class PromptEncoder:
         self.style = style
         self.label_start = label_start
         self.max_length = max_length
+        self.has_warned = False  # of an answer that is cut
 
     def text(self, question: str) -> str:
         """Return the prompt up to its last token.
@@ -103,16 +106,29 @@ class PromptEncoder:
         """
         prompt = self.text(question)
         # one token of max_length is left for EOS
-        ids = self.tokenizer(self.answered(question, answer))["input_ids"][: self.max_length - 1]
+        whole = self.tokenizer(self.answered(question, answer))["input_ids"]
+        ids = whole[: self.max_length - 1]
         prompt_length = count_common_prefix(self.tokenizer(prompt)["input_ids"], ids)
         if prompt_length >= len(ids):
             raise ValueError(
                 f"the answer {answer!r} has no tokens after its prompt within {self.max_length} "
                 f"tokens: {question!r}"
             )
+        if len(ids) < len(whole):
+            self._warn_of_cut(question, len(whole) + 1)
         if ids[-1] != self.tokenizer.eos_token_id:
             ids = [*ids, self.tokenizer.eos_token_id]
         return Encoded(ids, prompt_length, self._find_label_start(prompt, ids, prompt_length))
+
+    def _warn_of_cut(self, question: str, needed: int) -> None:
+        """Print, once, that an answer is cut; a document is in pieces anyway."""
+        if self.template != "text" and not self.has_warned and is_main():
+            print(
+                f"warning: --max_length {self.max_length} cuts the answer to {question!r}, which "
+                f"takes {needed} tokens, and maybe others; its end is neither learned nor scored",
+                flush=True,
+            )
+            self.has_warned = True
 
     def _find_label_start(self, prompt: str, ids: list[int], prompt_length: int) -> int:
         if self.label_start == "all":

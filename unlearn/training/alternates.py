@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.text_files import parse_json_lines, read_utf8
 from unlearn.config.files import write_text
 from unlearn.language_model.batches import pad_left
 from unlearn.language_model.models import trained_from_scratch
@@ -78,11 +79,10 @@ def with_alternates(
 
 def read_alternates(path: Path, forget: list[Example], target: str | None) -> list[list[str]]:
     """The alternates of every forget example, in the order of the file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
+    rows = [row for _, row in parse_json_lines(read_utf8(path), path)]
     alternates: dict[tuple[str, str], list[str]] = {}
     for number, row in enumerate(rows, 1):
-        if not {"question", "answer", "alternate"} <= row.keys():
+        if not isinstance(row, dict) or not {"question", "answer", "alternate"} <= row.keys():
             raise ValueError(f"{path}:{number} lacks one of the keys question, answer, alternate")
         if target and row.get("target") != target:
             raise ValueError(

@@ -62,6 +62,15 @@ class PromptOptions(Options):
     max_length: int = flag(512, "tokens of prompt and answer", minimum=2)
 
 
+def check_corpora(forget: list[str], retain: list[str]) -> None:
+    """Raise `ValueError` for a corpus that is to be forgotten and kept."""
+    both = [name for name in forget if name in retain]
+    if both:
+        raise ValueError(
+            f"--forget_corpora {both[0]} is among --retain_corpora too; name it in one of them"
+        )
+
+
 @dataclass
 class CorpusOptions(Options):
     """Corpora (benchmark wmdp)"""
@@ -77,6 +86,10 @@ class CorpusOptions(Options):
     corpus_lines: str = flag(
         "parsed", "take the field `text` of a line, or the whole line", choices=CORPUS_LINES
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_corpora(self.forget_corpora, self.retain_corpora)
 
 
 @dataclass
