@@ -62,11 +62,12 @@ class AuthorBenchmark(Benchmark):
 
         Raises `ValueError` where a row of `split` is retained too, or is not in full.
         """
+        is_named = retain_split is not None
         retain_split = retain_split or self.retain_split(split)
         retain = self._without_heldout(self.examples(retain_split))
         forget = self.examples(split)
         whole = self.find_parent_split(split)
-        check_disjoint(forget, whole, retain, retain_split, self.locate)
+        check_disjoint(forget, whole, retain, retain_split, self.locate, is_named)
         if self.has_file("full"):
             check_contained(forget, whole, self.examples("full"), "full", self.locate)
         warn_of_duplicates(forget, whole, self.locate)

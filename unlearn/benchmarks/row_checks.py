@@ -24,17 +24,27 @@ def warn(sentence: str) -> None:
 
 
 def check_disjoint(
-    forget: list[Example], split: str, retain: list[Example], retain_split: str, locate: Locate
+    forget: list[Example],
+    split: str,
+    retain: list[Example],
+    retain_split: str,
+    locate: Locate,
+    is_named: bool = False,
 ) -> None:
-    """Raise `ValueError` for a forget row that is a retain row too."""
+    """Raise `ValueError` for a forget row that is a retain row too; warn of it where the user named
+    the retain split.
+    """
     indices = {example.pair: example.index for example in retain}
     both = [example for example in forget if example.pair in indices]
     if both:
-        raise ValueError(
+        sentence = (
             f"{locate(split, both[0].index)} is to be forgotten and is retained too "
             f"({locate(retain_split, indices[both[0].pair])}; {len(both)} such rows): leave them "
             f"out of {retain_split}, or pass another --retain_split"
         )
+        if not is_named:
+            raise ValueError(sentence)
+        warn(sentence)
 
 
 def check_contained(

@@ -1,23 +1,33 @@
 """Loading and saving models and tokenizers, whole or quantised."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import (
+    disable_progress_bar,
+    get_verbosity,
+    set_verbosity,
+    set_verbosity_error,
+)
 
 from unlearn.config.files import replace_directory
 from unlearn.language_model.devices import resolve_device, resolve_dtype
 from unlearn.language_model.models import resolve_checkpoint
 from unlearn.language_model.prompts import check_eos
+from unlearn.processes import is_main
 
 # weights load and save in moments; runs show one progress line of their own
 disable_progress_bar()
 
 QUANTISED = ("int8", "nf4", "fp4")
+REASON_LENGTH = 200  # characters of an error of a library
 
 
 def load_model(
@@ -37,12 +47,69 @@ def load_model(
     options |= {} if attn == "auto" else {"attn_implementation": attn}
     options |= build_quantisation_options(quant, dtype, device)
     checkpoint = resolve_checkpoint(model)
-    try:
-        loaded = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype, **options)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"model {checkpoint} could not be loaded: {reason}") from None
+    with one_line_errors(f"model {checkpoint}"):
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            checkpoint,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    check_complete(checkpoint, info)
     return (loaded if quant != "no" else loaded.to(device)).eval().requires_grad_(False)
+
+
+@contextmanager
+def one_line_errors(what: str) -> Iterator[None]:
+    """Within it, whatever goes wrong becomes a `ValueError` of one line about `what`.
+
+    The warnings of transformers are off: they are tables of many lines.
+    """
+    verbosity = get_verbosity()
+    set_verbosity_error()
+    try:
+        yield
+    except UnpicklingError:
+        raise ValueError(
+            f"{what} could not be loaded: its .bin file is broken, or holds more than weights and "
+            "is not opened; convert it to safetensors"
+        ) from None
+    except RecursionError:
+        raise ValueError(
+            f"{what} could not be loaded: a JSON file in it is nested too deeply"
+        ) from None
+    # transformers, safetensors, tokenizers and torch each raise their own; all mean: not loadable
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if not isinstance(error, (OSError, ValueError)):
+            reason = f"{type(error).__name__}: {reason}"
+        raise ValueError(
+            f"{what} could not be loaded: {reason[:REASON_LENGTH]}; check the folder's files, or "
+            "make them again"
+        ) from None
+    finally:
+        set_verbosity(verbosity)
+
+
+def check_complete(checkpoint: str, info: dict) -> None:
+    """Raise `ValueError` where the files lack weights, which would be random, or have them in
+    another shape; warn of weights that the model does not use.
+    """
+    for key, problem in (("missing_keys", "lacks"), ("mismatched_keys", "has another shape of")):
+        names = sorted(str(item[0] if isinstance(item, tuple) else item) for item in info[key])
+        if names:
+            raise ValueError(
+                f"model {checkpoint} {problem} {len(names)} weights of its config.json, the first "
+                f"is {names[0]}; the files do not belong together or are incomplete: make or "
+                "download them again"
+            )
+    unused = sorted(name for name in info["unexpected_keys"] if not name.endswith("inv_freq"))
+    if unused and is_main():
+        print(
+            f"warning: model {checkpoint} has {len(unused)} weights that its config.json does not "
+            f"name, the first is {unused[0]}; they are not used",
+            flush=True,
+        )
 
 
 def build_quantisation_options(quant: str, dtype: torch.dtype, device: torch.device) -> dict:
@@ -87,11 +154,8 @@ def load_tokenizer(model: str):
     Raises `ValueError` if there is no tokenizer, or if it has no EOS.
     """
     checkpoint = resolve_checkpoint(model)
-    try:
+    with one_line_errors(f"tokenizer {checkpoint}"):
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"tokenizer {checkpoint} could not be loaded: {reason}") from None
     check_eos(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
