@@ -19,7 +19,9 @@ from pyvene_custom import add_update
 from unlearn.language_model.architecture import find_decoder_layers
 from unlearn.language_model.batches import AnswerLogits, Batch
 from unlearn.language_model.hidden_states import observe_layer
-from unlearn.language_model.prompts import Encoded
+
+# the flag that puts labels of a pass before the edit; `choose_engine` refuses --label_start earlier
+EARLY_LABELS = {"forget": "--undial_mask all", "retain": "--kl_mask all"}
 
 
 class CachedEngine:
@@ -56,7 +58,7 @@ class CachedEngine:
     ) -> dict[str, AnswerLogits]:
         """One forward over the suffixes of all batches, split by batch afterwards."""
         encoded = [e for batch in batches.values() for e in batch.encoded]
-        self._check_runnable(encoded, state_layer)
+        self._check_runnable(batches, state_layer)
         prefixes = self.cache.get(encoded)
         packed = PackedSuffixes(
             [len(e.ids) - e.prompt_length for e in encoded],
@@ -92,12 +94,13 @@ class CachedEngine:
     def _flatten(self, rows: list[list[int]]) -> Tensor:
         return torch.tensor([i for row in rows for i in row], device=self.device)
 
-    def _check_runnable(self, encoded: list[Encoded], state_layer: int | None) -> None:
-        if any(e.scored_from < e.prompt_length for e in encoded):
-            raise ValueError(
-                "--label_start answer_tag scores tokens before the edit, which the cached engine "
-                "does not run; use --engine pyvene"
-            )
+    def _check_runnable(self, batches: dict[str, Batch], state_layer: int | None) -> None:
+        for name, batch in batches.items():
+            if any(e.scored_from < e.prompt_length for e in batch.encoded):
+                raise ValueError(
+                    f"{EARLY_LABELS.get(name, '--label_start')} scores tokens before the edit, "
+                    "which the cached engine does not run; use --engine pyvene"
+                )
         if state_layer is not None and state_layer < self.first:
             raise ValueError(
                 f"states of layer {state_layer} lie below the first edited layer {self.first}, "

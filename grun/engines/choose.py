@@ -1,11 +1,16 @@
 """Which engine trains an adapter: the cached one where it fits the model, else the plain path."""
 
-import torch
 from torch import nn
 
 from grun.adapter.weights import Adapter
 from grun.engines.base import Engine
 from grun.engines.cached import CachedEngine
+from grun.engines.fit import (
+    build_probes,
+    describe_difference,
+    describe_misfit,
+    describe_short_edits,
+)
 from grun.engines.hooked import HookedEngine
 from grun.engines.pyvene import PyveneEngine
 from unlearn.language_model.batches import Batch
@@ -17,8 +22,9 @@ def choose_engine(
     """The engine asked for, `cached` or `pyvene`.
 
     The plain path (pyvene's, or that of GRUN+'s hooks) is taken instead, with a line that says so,
-    where the cached engine's answers on `sample` differ from the model's, or where edits reach into
-    the prompt, whose states it keeps."""
+    where the cached engine does not fit the model (`grun.engines.fit`), or where edits or labels
+    reach into the prompt, whose states it keeps.
+    """
     edits_more = adapter.edit_policy.at != "last"
     plain = HookedEngine(model, adapter) if edits_more else PyveneEngine(model, adapter)
     edits_prompt = adapter.edit_policy.edits_fired_tokens
@@ -28,21 +34,43 @@ def choose_engine(
             "on with whole prompts",
             flush=True,
         )
+    short_edits = None if edits_more else describe_short_edits(model, adapter.layers)
+    if short_edits:
+        print(short_edits, flush=True)
     if name == "pyvene" or edits_prompt:
         return plain
-    cached = CachedEngine(model, adapter, cache_gb)
-    try:
-        torch.testing.assert_close(
-            cached.reference_forward(sample).nll_sum,
-            plain.reference_forward(sample).nll_sum,
-            rtol=1e-4 if model.dtype == torch.float32 else 0.05,
-            atol=1e-3,
-        )
-    except Exception as reason:
+    if any(example.scored_from < example.prompt_length for example in sample.encoded):
         print(
-            f"the cached engine does not fit {type(model).__name__} "
-            f"({str(reason).splitlines()[0]}); going on with --engine pyvene",
+            "--label_start answer_tag or all scores tokens before the edit; going on with --engine "
+            "pyvene",
+            flush=True,
+        )
+        return plain
+    cached = CachedEngine(model, adapter, cache_gb)
+    reason = find_misfit(model, adapter, cached, plain, sample)
+    if reason:
+        print(
+            f"the cached engine does not fit {type(model).__name__}: {reason}; going on with "
+            "--engine pyvene",
             flush=True,
         )
         return plain
     return cached
+
+
+def find_misfit(
+    model: nn.Module, adapter: Adapter, cached: CachedEngine, plain: Engine, sample: Batch
+) -> str | None:
+    """Return why the cached engine does not fit the model, in words; None where it fits."""
+    first = adapter.layers[0]
+    reason = describe_misfit(model, first)
+    if reason:
+        return reason
+    # the probes run in an engine of their own, whose cache keeps nothing
+    probing = CachedEngine(model, adapter, cache_gb=0)
+    try:
+        return describe_difference(model.dtype, cached, plain, [sample]) or describe_difference(
+            model.dtype, probing, plain, build_probes(model, sample)
+        )
+    except Exception as error:  # whatever an unknown architecture raises
+        return f"it fails there with {type(error).__name__}, {str(error).splitlines()[0]!r}"

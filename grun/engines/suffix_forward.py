@@ -20,6 +20,17 @@ from unlearn.language_model.hidden_states import StopForward
 
 NAME = "grun_suffix"
 
+# what models pass to attention besides, that changes no number here; `is_causal=False` would
+IGNORED_ARGUMENTS = {
+    "cache_position",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "position_ids",
+    "return_dict",
+    "use_cache",
+}
+
 
 class PackedPass:
     """One pass under way: its layout, and the keys and values that it is to record, if any.
@@ -53,12 +64,15 @@ def attend(
     dropout=0.0,
     sliding_window=None,
     softcap=None,
-    **_,
+    is_causal=True,
+    **others,
 ):
     """Attention in transformers' signature, within each suffix and to its prefix.
 
-    query [1, H, N, d_head], key, value [1, H_kv, N, d_head] -> ([1, N, H, d_head], None).
+    query [1, H, N, d_head], key, value [1, H_kv, N, d_head] -> ([1, N, H, d_head], None). Raises
+    `ValueError` for an argument that it does not know: attention would be another function.
     """
+    check_arguments(module, attention_mask, is_causal, others)
     current = _passes[-1]
     packed = current.packed
     if current.record:
@@ -79,6 +93,22 @@ def attend(
         else:
             outputs.append(attend_with_softcap(q, k, v, mask, scaling, softcap))
     return packed.pack(outputs), None
+
+
+def check_arguments(module, attention_mask: Tensor | None, is_causal: bool | None, others: dict):
+    """Raise `ValueError` where attention is not causal attention within the packed suffixes."""
+    unknown = [
+        name
+        for name, value in others.items()
+        if value is not None and name not in IGNORED_ARGUMENTS
+    ]
+    unknown += ["attention_mask"] if attention_mask is not None else []
+    unknown += ["is_causal=False"] if is_causal is False else []
+    if unknown:
+        raise ValueError(
+            f"the attention of {type(module).__name__} takes {', '.join(unknown)}, which the "
+            "cached engine does not know; use --engine pyvene"
+        )
 
 
 def attend_with_softcap(

@@ -20,6 +20,7 @@ from grun.adapter.composition import Combination
 from grun.adapter.weights import Adapter
 from grun.inference.positions import EditPositions, PromptEndLocator
 from grun.inference.token_gate_hooks import TokenGateHooks
+from grun.inference.whole_prefill import keep_whole_prefill, shares_keys
 from pyvene_custom import add_update
 from unlearn.language_model.architecture import find_decoder_layers
 
@@ -68,6 +69,10 @@ class AdapterHooks:
     def _register_hooks(self) -> None:
         """Register the hooks that read before those that edit: gates read unedited states."""
         self.handles = [self.model.register_forward_pre_hook(self._find_ends, with_kwargs=True)]
+        if shares_keys(self.model):
+            self.handles.append(
+                self.model.register_forward_pre_hook(keep_whole_prefill, with_kwargs=True)
+            )
         for token_gate in self.token_gates:
             self.handles += token_gate.register_readers()
         for layer in self.layers:

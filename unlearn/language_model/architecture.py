@@ -20,8 +20,30 @@ NORM_PATHS = (
 
 
 def find_decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """Return the decoder layers. Raises `ValueError` for an architecture not in BLOCK_PATHS."""
+    """Return the decoder layers, whose outputs are hidden states [B, T, d].
+
+    Raises `ValueError` for an architecture not in BLOCK_PATHS, and for one whose layers give
+    something else.
+    """
+    check_decoder_only(model)
     return find_submodule(model, BLOCK_PATHS, "decoder layers", "BLOCK_PATHS")
+
+
+def check_decoder_only(model: nn.Module) -> None:
+    """Raise `ValueError` for Gemma 3n, and for a half of an encoder-decoder model such as BART."""
+    config = getattr(model, "config", None)
+    name = type(model).__name__
+    if hasattr(config, "encoder_layers") and hasattr(config, "decoder_layers"):
+        raise ValueError(
+            f"{name} is one half of an encoder-decoder model, which no method here can take; give "
+            "a decoder-only language model, such as Llama or Qwen"
+        )
+    text_config = config.get_text_config() if hasattr(config, "get_text_config") else None
+    if hasattr(text_config, "altup_num_inputs"):
+        raise ValueError(
+            f"{name}: the layers of Gemma 3n carry {text_config.altup_num_inputs} hidden states a "
+            "token (AltUp), which no method here can edit or read; give Gemma 3 or Gemma 4"
+        )
 
 
 def find_final_norm(model: nn.Module) -> nn.Module:
