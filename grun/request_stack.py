@@ -191,7 +191,7 @@ def read_index(path: Path) -> dict:
         )
     if not path.exists():
         return {"base": {}, "prompt": {}, "combination": {"rule": "scaled"}, "requests": []}
-    stored = read_json(path)
+    stored = read_json(path, object)
     if not isinstance(stored, dict) or "format" not in stored:
         raise ValueError(f"{path} is not the index of a stack of requests; give another folder")
     if stored["format"] != FORMAT:

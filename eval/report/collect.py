@@ -95,6 +95,8 @@ def find_runs(
     order.
     """
     root = Path(root)
+    if root.is_file():
+        raise ValueError(f"--runs {root} is a file; give the folder of all run directories")
     benchmarks = BENCHMARKS if benchmarks is None else benchmarks
     runs = []
     stacks = []

@@ -1,5 +1,6 @@
 """A table as Markdown, CSV, LaTeX and text for a terminal (import only)."""
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -42,13 +43,19 @@ def to_markdown(table: Table, title: str) -> str:
         flat = cells.set_axis([" ".join(pair).strip() for pair in cells.columns], axis=1)
         flat = flat.set_axis([escape_markdown(name) for name in flat.index], axis=0)
         flat = flat.rename(columns=escape_markdown).map(escape_markdown).rename_axis("method")
-        blocks += [f"## {part}", flat.to_markdown(disable_numparse=True)]
-    return "\n\n".join([*blocks, *table.notes]) + "\n"
+        blocks += [f"## {escape_markdown(part)}", flat.to_markdown(disable_numparse=True)]
+    return "\n\n".join([*blocks, *map(escape_markdown, table.notes)]) + "\n"
 
 
 def escape_markdown(text: str) -> str:
-    """`a|b` -> `a\\|b`: a bar would end the cell."""
-    return str(text).replace("|", r"\|")
+    """Text on one line that begins no cell, image, link or tag: `a|b` -> `a\\|b`.
+
+    Names of runs come from config.json, which may hold anything; a remote image would be fetched by
+    whoever opens the table.
+    """
+    line = " ".join(str(text).splitlines())
+    line = line.replace("|", r"\|").replace("![", r"!\[").replace("](", r"]\(")
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\<", line)
 
 
 def to_latex(table: Table) -> str:

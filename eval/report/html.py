@@ -45,7 +45,9 @@ def render_markdown(text: str) -> str:
     tables scroll, warnings stand out.
     """
     text = split_wide_tables(re.sub(r"\A# .*\n", "", text))
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    # no images but our own: the page must fetch nothing
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    body = markdown.render(text)
     body = re.sub(r"<(/?)h2>", r"<\1h3>", body)
     body = body.replace("<table>", '<div class="table"><table>')
     body = body.replace("</table>", "</table></div>")
@@ -134,7 +136,9 @@ def render_section(section: Section) -> str:
     heading = re.match(r"# (.*)\n", section.text)
     title = f"{section.name}: {heading[1]}" if heading else section.name.replace("_", " ")
     links = "".join(
-        f'<a download="{path.name}" href="{embed(path)}">{path.name}</a>' for path in section.files
+        f'<a download="{name}" href="{embed(path)}">{name}</a>'
+        for path in section.files
+        for name in [html.escape(path.name)]
     )
     images = "".join(
         f'<img alt="{html.escape(path.stem)}" src="{embed(path)}">' for path in section.pictures

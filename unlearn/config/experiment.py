@@ -4,6 +4,7 @@ A flag beats the recipe, the recipe beats the default. What distinguishes two ex
 name of the run directory, so that two runs that differ in a flag never share one.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +62,8 @@ class Experiment:
     def run(self, objective: str, tuner: str = "") -> Run:
         """The run directory of this experiment.
 
-        Raises `ValueError` for a model or a split that would lead out of the runs folder."""
+        Raises `ValueError` for a model or a split that would lead out of the runs folder, and for
+        one that cannot be a folder of runs."""
         check_folder_name(f"--split {self.values['split']!r}", self.values["split"])
         variant = self.variant()
         if len(variant) > LONGEST_VARIANT:
@@ -69,7 +71,9 @@ class Experiment:
             variant = f"{variant[:LONGEST_VARIANT]}~{digest}"
         parts = (objective, tuner, variant, f"seed{self.values['seed']}")
         folder = model_directory(self.values["runs"], self.benchmark_id, self.values["model"])
-        return Run(folder / self.values["split"] / "-".join(part for part in parts if part))
+        run = Run(folder / self.values["split"] / "-".join(part for part in parts if part))
+        check_runs_folder(self.values["runs"], run)
+        return run
 
     def description(self, objective: str, tuner: str = "-") -> dict[str, Any]:
         """The contents of config.json, but for what the run itself adds."""
@@ -147,6 +151,22 @@ def recipe_values(config: type, values: dict[str, Any]) -> dict[str, Any]:
         return {}
     cell: Callable[[dict], dict] = getattr(config, "recipe_cell", dict)
     return recipe(task, **cell(values))
+
+
+def check_runs_folder(runs: str, run: Run) -> None:
+    """Raise `ValueError` where --runs is no folder, or one in which a run cannot be made."""
+    try:
+        nearest = next(path for path in (run.path, *run.path.parents) if path.exists())
+        is_folder = nearest.is_dir()
+        is_writable = is_folder and (run.done or os.access(nearest, os.W_OK | os.X_OK))
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ValueError(f"--runs {runs}: {error.strerror}; give another folder") from None
+    if not is_folder:
+        raise ValueError(f"--runs {runs}: {nearest} is a file; give a folder")
+    if not is_writable:
+        raise ValueError(
+            f"--runs {runs}: {nearest} cannot be written; make it writable, or give another folder"
+        )
 
 
 def format_value(value) -> str:

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,21 +19,43 @@ def write_json(path: str | Path, value) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text to a temporary name beside `path`, then rename it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(path)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(path)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     return path
 
 
-def read_json(path: str | Path):
-    """The contents of one JSON file. Raises `ValueError` with its name for a broken one."""
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Within it, a file system that refuses becomes a `ValueError` about `path`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        yield
+    except OSError as error:
         raise ValueError(
-            f"{path} is not valid JSON (line {error.lineno}: {error.msg}); delete it and run again"
+            f"{path} cannot be written ({error.strerror}); pass another --runs, or make its folder "
+            "writable and free some space"
         ) from None
+
+
+def read_json(path: str | Path, kind: type = dict):
+    """The contents of one JSON file, an object or, with `kind` list, a list.
+
+    Raises `ValueError` with its name for a broken one, and for another kind."""
+    try:
+        value = json.loads(Path(path).read_bytes().decode("utf-8"))
+    except json.JSONDecodeError as error:
+        problem = f"line {error.lineno}: {error.msg}"
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is not UTF-8"
+    except RecursionError:
+        problem = "brackets nested too deeply"
+    else:
+        if isinstance(value, kind):
+            return value
+        problem = f"a {type(value).__name__} where a {kind.__name__} is expected"
+    raise ValueError(f"{path} is not valid JSON ({problem}); delete it and run again")
 
 
 def replace_directory(path: str | Path, write: Callable[[Path], None]) -> Path:

@@ -27,6 +27,7 @@ from unlearn.processes import is_main
 disable_progress_bar()
 
 QUANTISED = ("int8", "nf4", "fp4")
+MADE_BY_BITSANDBYTES = ("SCB", "weight_format", "absmax", "quant_map", "quant_state")
 REASON_LENGTH = 200  # characters of an error of a library
 
 
@@ -96,7 +97,8 @@ def check_complete(checkpoint: str, info: dict) -> None:
     another shape; warn of weights that the model does not use.
     """
     for key, problem in (("missing_keys", "lacks"), ("mismatched_keys", "has another shape of")):
-        names = sorted(str(item[0] if isinstance(item, tuple) else item) for item in info[key])
+        items = [str(item[0] if isinstance(item, tuple) else item) for item in info[key]]
+        names = sorted(name for name in items if not name.endswith(MADE_BY_BITSANDBYTES))
         if names:
             raise ValueError(
                 f"model {checkpoint} {problem} {len(names)} weights of its config.json, the first "

@@ -20,6 +20,7 @@ SKY = "#56B4E9"
 YELLOW = "#F0E442"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
 DPI = 160
+matplotlib.rcParams["text.parse_math"] = False  # names of runs may hold dollar signs
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options):

@@ -25,7 +25,7 @@ CSV_COLUMNS = [
 def read_records(runs: RunSet) -> pd.DataFrame:
     """One record per (stack, rule, stage, set) of all evaluated stacks."""
     paths = [stack / "eval" / "stages.json" for stack in runs.stacks]
-    records = [record for path in paths if path.exists() for record in read_json(path)]
+    records = [record for path in paths if path.exists() for record in read_json(path, list)]
     return pd.DataFrame(records, columns=CSV_COLUMNS)
 
 

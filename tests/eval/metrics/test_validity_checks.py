@@ -76,7 +76,6 @@ def write_run(runs, objective, split, correct, rouge):
     )
     write_json(path / "result.json", {})
     row = {
-        "question": "?",
         "answer": "a",
         "answer_nll": 1.0,
         "answer_tokens": 3,
@@ -86,7 +85,7 @@ def write_run(runs, objective, split, correct, rouge):
     for name in ("forget", "retain"):
         write_json(
             path / "eval" / "forget10" / f"{name}.json",
-            {"rows": [{"index": i} | row for i in range(2)]},
+            {"rows": [row | {"index": i, "question": f"{i}?"} for i in range(2)]},
         )
     (path / "DONE").touch()
     return path / "eval" / "forget10"
