@@ -1,7 +1,7 @@
 # Sourced by every cmd_*.sh and by tests/run.sh: goes to the repository's root, finds or makes the
 # Python to use, and defines run_py and the functions that ask Python about flags and benchmarks.
 #
-#   PY=/path/to/python   use this Python, unchecked
+#   PY=/path/to/python   use this Python; only the age of its transformers is checked
 #   DRY_RUN=1            print the commands instead of running them; no environment is made
 #   NPROC=n              run each training command on n processes, through accelerate launch
 #   ACCELERATE=file.yaml with NPROC: its configuration (baselines/accelerate/: FSDP, DeepSpeed)
