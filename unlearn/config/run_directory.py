@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from unlearn.config.files import read_json, write_json, write_text
-from unlearn.processes import is_main, wait
+from unlearn.config.files import read_json, sweep, write_json, write_text
+from unlearn.config.locks import NAME as LOCK
+from unlearn.config.locks import lock_directory, release_directory, take_lock
+from unlearn.processes import gather, is_main, wait
 
 LAYOUT = 2  # of run directories; runs of an older one are recognised and never mixed in
 PACKAGES = (
@@ -109,10 +111,26 @@ class Run:
         return self.config.get("layout") == LAYOUT
 
     def skip(self, config: dict, overwrite: bool = False) -> bool:
-        """Return whether this run is finished and stays, and print so.
+        """Return whether this run is finished and stays, and print so; lock the directory if not.
 
-        Raises `ValueError` when the directory holds a run, finished or not, of an older layout or
-        with other values."""
+        Waits while another command trains this run. Raises `ValueError` when the directory holds a
+        run, finished or not, of an older layout or with other values."""
+        if any(gather([overwrite or not self.done])):  # the same answer on every process
+            lock_directory(self.path)
+        try:
+            finished = self.check(config, overwrite)
+        except ValueError:
+            release_directory(self.path)
+            raise
+        if finished and is_main():
+            self.tidy()
+            print(
+                f"skipped, finished before: {self.path}  (--overwrite to run it again)", flush=True
+            )
+        return finished
+
+    def check(self, config: dict, overwrite: bool = False) -> bool:
+        """Return whether this run is finished and stays. Raises `ValueError` as `skip` does."""
         if overwrite or not (self.path / "config.json").exists():
             return False
         if not self.is_current_layout:
@@ -130,21 +148,37 @@ class Run:
                 f"{self.path} holds a run with other values of {', '.join(changed)}; pass "
                 "--overwrite to replace it"
             )
-        if self.done and is_main():
-            print(
-                f"skipped, finished before: {self.path}  (--overwrite to run it again)", flush=True
-            )
         return self.done
 
     def begin(self, config: dict, overwrite: bool = False) -> None:
-        """Claim the directory. What an unfinished run with the same values left there stays, so
-        that it can be resumed."""
+        """Claim the directory, and sweep what killed processes left there. An unfinished run with
+        the same values stays, so that it can be resumed."""
+        lock_directory(self.path)
         wait()  # until no process reads what was here before
         if is_main():
             if overwrite:
-                shutil.rmtree(self.path, ignore_errors=True)
+                self.clear()
+            sweep(self.path, exclusive=True)
             write_json(self.path / "config.json", config | provenance())
         wait()
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed after it had written DONE left here."""
+        if (self.path / LOCK).exists() and take_lock(self.path):
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+            sweep(self.path, exclusive=True)
+            release_directory(self.path)
+
+    def clear(self) -> None:
+        """Remove all but the lock; DONE goes first, so that half a run never counts as finished."""
+        (self.path / "DONE").unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if path.name == LOCK:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
     def log(self, record: dict) -> None:
         """Append one record to the log."""
@@ -153,10 +187,25 @@ class Run:
                 file.write(json.dumps(record) + "\n")
 
     def logged(self) -> list[dict]:
-        """The records of the log; a last line that a killed process left unfinished is dropped."""
+        """The records of the log; a last line that a killed process left unfinished is dropped.
+
+        Raises `ValueError`, with file and line, where another line is no record."""
         path = self.path / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        *lines, _ = text.split("\n")
+        records = []
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                record = None
+            if not isinstance(record, dict):
+                raise ValueError(
+                    f"{path}:{number} is no record of a step; delete this line, or train the run "
+                    "again with --overwrite"
+                )
+            records.append(record)
+        return records
 
     def rewind_log(self, step: int) -> None:
         """Drop what was logged at or after `step`: a resumed run logs those steps again."""
@@ -165,11 +214,12 @@ class Run:
             write_text(self.path / "log.jsonl", "".join(line + "\n" for line in lines))
 
     def finish(self, result: dict) -> None:
-        """Write result.json, remove the checkpoint, and only then write DONE."""
+        """Write result.json, then DONE, and only then remove the checkpoint; unlock."""
         if is_main():
             write_json(self.path / "result.json", result)
-            shutil.rmtree(self.checkpoint, ignore_errors=True)
             write_text(self.path / "DONE", "")
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+            release_directory(self.path)
             print(f"finished: {self.path}", flush=True)
         wait()
 

@@ -5,17 +5,26 @@ Where every process holds the whole model, the state is one safetensors file and
 Where the model is sharded (FSDP, DeepSpeed ZeRO-3), accelerate writes each process's share in its
 own format."""
 
-import shutil
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from unlearn.config.files import read_json, replace_directory, require_disk, write_json
+from unlearn.config.files import (
+    move_into_place,
+    read_json,
+    recover_directory,
+    replace_directory,
+    require_disk,
+    temporary_path,
+    write_json,
+)
 from unlearn.config.run_directory import Run
+from unlearn.processes import gather
 
 
 def is_sharded(accelerator: Accelerator) -> bool:
@@ -49,13 +58,17 @@ def save_checkpoint(
 def save_sharded_checkpoint(run: Run, accelerator: Accelerator, state: dict) -> None:
     """The same where each process writes its shard. state.json is written last, so a folder without
     it does not count."""
+    temporary = gather([temporary_path(run.checkpoint)])[0]  # the main process's name for it
     if accelerator.is_main_process:
-        shutil.rmtree(run.checkpoint, ignore_errors=True)
+        recover_directory(run.checkpoint)
+        temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(run.checkpoint / "shards")
+    accelerator.save_state(temporary / "shards")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        write_json(run.checkpoint / "state.json", state)
+        write_json(temporary / "state.json", state)
+        move_into_place(temporary, run.checkpoint)
+    accelerator.wait_for_everyone()
 
 
 def load_checkpoint(
@@ -64,21 +77,30 @@ def load_checkpoint(
     """Load the checkpoint, if there is one, into weights and optimiser; return its state, {}
     without one.
 
-    Raises `ValueError` for a checkpoint of the other kind (sharded or not), and for one of other
-    weights."""
+    One whose files are missing or truncated counts as none; a line says so. Raises `ValueError` for
+    a checkpoint of the other kind (sharded or not), and for one of other weights."""
     if not (run.checkpoint / "state.json").exists():
         return {}
-    state = read_json(run.checkpoint / "state.json")
-    whole = run.checkpoint / "state.safetensors"
-    if is_sharded(accelerator) == whole.exists():
-        how = "without" if whole.exists() else "with"
+    try:
+        state = read_json(run.checkpoint / "state.json")
+        tensors = read_weights(run.checkpoint)
+    except (ValueError, OSError, SafetensorError) as error:
+        if accelerator.is_main_process:
+            reason = str(error).splitlines()[0]
+            print(
+                f"{run.checkpoint} is damaged and counts as none, training starts at step 0: "
+                f"{reason}",
+                flush=True,
+            )
+        return {}
+    if is_sharded(accelerator) != (tensors is None):
+        how = "with" if tensors is None else "without"
         raise ValueError(
             f"{run.checkpoint} was written {how} sharding; go on that way, or pass --overwrite"
         )
-    if is_sharded(accelerator):
+    if tensors is None:
         accelerator.load_state(run.checkpoint / "shards")
         return state
-    tensors = load_file(whole)
     stored = {name for name in tensors if name.startswith("weight.")}
     if {f"weight.{name}" for name in trained} != stored:
         raise ValueError(
@@ -87,6 +109,13 @@ def load_checkpoint(
         )
     restore_tensors(trained, optimizer, tensors)
     return state
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor] | None:
+    """The tensors of a checkpoint, or None where each process has to read its shard."""
+    if (checkpoint / "shards").is_dir():
+        return None
+    return load_file(checkpoint / "state.safetensors")
 
 
 @torch.no_grad()
@@ -108,7 +137,9 @@ def restore_tensors(trained: dict[str, Tensor], optimizer, tensors: dict[str, Te
 
 def save_model(accelerator: Accelerator, stepper, save, directory: Path) -> None:
     """Call save(directory) on the main process; where the model is sharded, save(directory, whole
-    state dict). Every process calls this."""
+    state dict). Every process calls this.
+
+    Raises `ValueError` where the disk cannot take it."""
     state_dict = {}
     if is_sharded(accelerator):
         # All processes take part, the main one holds the result.
@@ -119,5 +150,17 @@ def save_model(accelerator: Accelerator, stepper, save, directory: Path) -> None
             if name.startswith("module.")
         }
     if accelerator.is_main_process:
+        whole = sum(t.numel() * t.element_size() for t in state_dict.values())
+        module = accelerator.unwrap_model(stepper).module
+        require_disk(directory, whole or count_saved_bytes(module))
         save(directory, **({"state_dict": state_dict} if state_dict else {}))
     accelerator.wait_for_everyone()
+
+
+def count_saved_bytes(module: nn.Module) -> int:
+    """The size of what a run saves in the end: the whole model where it trains itself, else the
+    trained weights (an adapter, a LoRA)."""
+    whole = hasattr(module, "save_pretrained") and not hasattr(module, "peft_config")
+    return sum(
+        p.numel() * p.element_size() for p in module.parameters() if whole or p.requires_grad
+    )

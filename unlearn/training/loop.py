@@ -18,8 +18,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from unlearn.config.files import require_disk
 from unlearn.config.run_directory import Run
-from unlearn.training.checkpoints import load_checkpoint, save_checkpoint, save_model
+from unlearn.training.checkpoints import (
+    count_saved_bytes,
+    load_checkpoint,
+    save_checkpoint,
+    save_model,
+)
 from unlearn.training.distribution import accumulate, build_accelerator
 from unlearn.training.protocols import Loss
 
@@ -126,6 +132,7 @@ class Training:
         self.run = run
         self.save = save
         self.evaluation = evaluation
+        require_disk(run.path, count_saved_bytes(module))
         self.accelerator: Accelerator = build_accelerator(
             module, config.mixed_precision, config.max_grad_norm
         )
@@ -269,7 +276,8 @@ class Training:
     def take_best(self) -> None:
         """Make what was saved at the best evaluation the run's own."""
         best: Path = self.run.path / "best"
-        if self.accelerator.is_main_process:
+        # A process that was killed after this has moved it already.
+        if self.accelerator.is_main_process and best.is_dir():
             for saved in best.iterdir():
                 shutil.rmtree(self.run.path / saved.name, ignore_errors=True)
                 saved.rename(self.run.path / saved.name)
