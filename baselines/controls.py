@@ -49,7 +49,8 @@ def train_control(experiment: Experiment) -> Path:
     )
     start = time.perf_counter()
     control, result = registered_filters()[name].fit(inputs)
-    run.begin(description | {"target": target}, config.run.overwrite)
+    if not run.begin(description | {"target": target}, config.run.overwrite):
+        return run.path
     experiment.show(config.run.verbose)
     control.save(run.path)
     run.finish(result | {"train_seconds": round(time.perf_counter() - start, 2)})

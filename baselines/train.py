@@ -126,7 +126,8 @@ def train_baseline(experiment: Experiment) -> Path:
     if not has_questions:
         sampler = build_text_sampler(config, benchmark, prompt_encoder.tokenizer)
     tuner = build_tuner(config, target)
-    run.begin(description | {"target": target}, config.run.overwrite)
+    if not run.begin(description | {"target": target}, config.run.overwrite):
+        return run.path
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, tuner.model, prompt_encoder, target, run.path.parent)
     loss = build_loss(config, tuner, prompt_encoder, sampler)

@@ -176,7 +176,8 @@ def train_adapter(experiment: Experiment) -> Path:
     if not has_questions:
         sampler = build_text_sampler(config, benchmark, prompt_encoder.tokenizer)
     adapter = build_adapter(experiment, model, target, prompt_encoder)
-    run.begin(description | {"target": target}, config.run.overwrite)
+    if not run.begin(description | {"target": target}, config.run.overwrite):
+        return run.path
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, model, prompt_encoder, target, run.path.parent)
     result = fit_adapter(config, adapter, model, prompt_encoder, sampler, validation, run)

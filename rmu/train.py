@@ -139,7 +139,8 @@ def train_rmu(experiment: Experiment) -> Path:
     layers = choose_layers(model, config.steering.layer_id, config.steering.layer_ids)
     trained = unfreeze_matrices(config, model, layers)
     loss = build_loss(config, model, trained, tokenizer)
-    run.begin(description | {"target": target, "layers": layers}, config.run.overwrite)
+    if not run.begin(description | {"target": target, "layers": layers}, config.run.overwrite):
+        return run.path
     experiment.show(config.run.verbose)
     steps = min(config.updates.max_num_batches, topics.steps)
     train_config = build_train_config(config, steps, choose_mixed_precision(model.device))

@@ -29,9 +29,8 @@ class Line(nn.Module):
 def train_line(path, keep_best=True):
     """Run the whole life of a run directory: five steps, a checkpoint after every second one."""
     run = Run(path)
-    if run.skip(CONFIG):
+    if run.skip(CONFIG) or not run.begin(CONFIG):
         return
-    run.begin(CONFIG)
     line = Line()
 
     def loss(part, whole, step):

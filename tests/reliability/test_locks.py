@@ -20,8 +20,8 @@ import sys, time
 from unlearn.config.run_directory import Run
 run = Run(sys.argv[1])
 config = {"layout": 2, "config_key": {}}
-if not run.skip(config, "--overwrite" in sys.argv):
-    run.begin(config, "--overwrite" in sys.argv)
+overwrite = "--overwrite" in sys.argv
+if not run.skip(config, overwrite) and run.begin(config, overwrite):
     run.rewind_log(0)
     for step in range(3):
         run.log({"step": step})
@@ -59,6 +59,16 @@ def test_second_command_waits_and_says_for_whom(tmp_path, flags):
     assert sorted(os.listdir(run.path)) == ["DONE", "config.json", "log.jsonl", "result.json"]
 
 
+def test_run_that_another_command_finished_is_left_alone(tmp_path):
+    """Between skip and begin, while this command loaded its model."""
+    run = Run(tmp_path / "run")
+    assert not run.skip(CONFIG)
+    assert not run.path.exists()
+    start(run).communicate(timeout=20)
+    assert not run.begin(CONFIG)
+    assert run.begin(CONFIG, overwrite=True) and not run.done
+
+
 def test_many_commands_together_train_once(tmp_path):
     run = Run(tmp_path / "run")
     processes = [start(run) for _ in range(4)]
@@ -94,7 +104,7 @@ def test_lock_is_taken_again_by_its_own_process(tmp_path):
     run = Run(tmp_path / "run")
     for _ in range(2):
         assert not run.skip(CONFIG)
-        run.begin(CONFIG)
+        assert run.begin(CONFIG)
     run.finish({})
     assert run.skip(CONFIG)
 

@@ -111,11 +111,12 @@ class Run:
         return self.config.get("layout") == LAYOUT
 
     def skip(self, config: dict, overwrite: bool = False) -> bool:
-        """Return whether this run is finished and stays, and print so; lock the directory if not.
+        """Return whether this run is finished and stays, and print so.
 
-        Waits while another command trains this run. Raises `ValueError` when the directory holds a
-        run, finished or not, of an older layout or with other values."""
-        if any(gather([overwrite or not self.done])):  # the same answer on every process
+        Waits while another command trains this run, then holds its lock. Raises `ValueError` when
+        the directory holds a run, finished or not, of an older layout or with other values."""
+        # the same answer on every process
+        if any(gather([self.path.exists() and (overwrite or not self.done)])):
             lock_directory(self.path)
         try:
             finished = self.check(config, overwrite)
@@ -124,10 +125,11 @@ class Run:
             raise
         if finished and is_main():
             self.tidy()
-            print(
-                f"skipped, finished before: {self.path}  (--overwrite to run it again)", flush=True
-            )
+            self.print_skipped()
         return finished
+
+    def print_skipped(self) -> None:
+        print(f"skipped, finished before: {self.path}  (--overwrite to run it again)", flush=True)
 
     def check(self, config: dict, overwrite: bool = False) -> bool:
         """Return whether this run is finished and stays. Raises `ValueError` as `skip` does."""
@@ -150,17 +152,24 @@ class Run:
             )
         return self.done
 
-    def begin(self, config: dict, overwrite: bool = False) -> None:
-        """Claim the directory, and sweep what killed processes left there. An unfinished run with
-        the same values stays, so that it can be resumed."""
+    def begin(self, config: dict, overwrite: bool = False) -> bool:
+        """Lock the directory, and sweep what killed processes left there. An unfinished run with
+        the same values stays, so that it can be resumed.
+
+        Returns False where another command has finished this run since `skip` looked."""
         lock_directory(self.path)
-        wait()  # until no process reads what was here before
+        if any(gather([self.done and not overwrite])):
+            if is_main():
+                release_directory(self.path)
+                self.print_skipped()
+            return False
         if is_main():
             if overwrite:
                 self.clear()
             sweep(self.path, exclusive=True)
             write_json(self.path / "config.json", config | provenance())
         wait()
+        return True
 
     def tidy(self) -> None:
         """Remove what a process that was killed after it had written DONE left here."""

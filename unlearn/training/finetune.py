@@ -198,7 +198,8 @@ def finetune(experiment: Experiment) -> Path:
         return run.path
     benchmark = open_benchmark(**config.data.opening())
     mix = benchmark.fine_tuning_mix(config.batches, config.model.split, config.run.seed)
-    run.begin(description, config.run.overwrite)
+    if not run.begin(description, config.run.overwrite):
+        return run.path
     experiment.show(config.run.verbose)
     tokenizer, model = make_model(config, mix)
     model.train().requires_grad_(True)

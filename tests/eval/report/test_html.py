@@ -143,7 +143,6 @@ def test_page_without_tables_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome here")
-@pytest.mark.slow
 def test_a_browser_opens_it_from_disk(tables):
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     profile = f"--user-data-dir={tables.parent / 'profile'}"
