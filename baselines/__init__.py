@@ -2,3 +2,7 @@
 
 Any objective with full fine-tuning or LoRA, and input filters in front of an unchanged model.
 """
+
+from unlearn.processes import stop_quietly
+
+stop_quietly()

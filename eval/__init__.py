@@ -11,3 +11,7 @@ Imports run one way: run, attacks, sequential -> evaluators -> report -> scoring
 
 `eval` shadows a builtin, so always write `from eval.x import y`, never `import eval`.
 """
+
+from unlearn.processes import stop_quietly
+
+stop_quietly()

@@ -10,7 +10,11 @@
 `grun.load` takes an adapter folder, a run, a stack of requests, or a hub id.
 """
 
+from unlearn.processes import stop_quietly
+
 __all__ = ["load"]
+
+stop_quietly()
 
 
 def __getattr__(name: str):

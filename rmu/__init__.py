@@ -2,3 +2,7 @@
 
 The hidden states of all other texts are held where they were.
 """
+
+from unlearn.processes import stop_quietly
+
+stop_quietly()

@@ -10,6 +10,7 @@
 # only when they change. REQUIREMENTS=requirements-dev.txt asks for the packages of that file too.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+trap 'exit 130' INT  # ctrl-C stops the script, whatever the command that it interrupts makes of it
 
 _requirements() { echo requirements.txt ${REQUIREMENTS:-}; }
 
@@ -94,12 +95,13 @@ _find_python() {
         return 0
     done
     mkdir -p .venv
-    exec 9< .venv
-    ! command -v flock >/dev/null || flock 9  # commands started together make one environment
-    if [[ "$(cat .venv/requirements.sha256 2>/dev/null)"$'\n' != "$(_digest)"$'\n'* ]]; then
-        _make_venv
-    fi
-    exec 9<&-
+    # A subshell: the lock goes with it, and file descriptor 9 stays the caller's own.
+    (
+        ! command -v flock >/dev/null || flock 9  # commands started together make one environment
+        if [[ "$(cat .venv/requirements.sha256 2>/dev/null)"$'\n' != "$(_digest)"$'\n'* ]]; then
+            _make_venv
+        fi
+    ) 9< .venv || exit
     PY=.venv/bin/python
 }
 

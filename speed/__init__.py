@@ -13,3 +13,7 @@ Paths are timed in one process, in turn; a result is a median or a ratio of this
 Each command writes runs/speed/<name>.json and .md, and prints one line of JSON at the end. No test
 asserts a time.
 """
+
+from unlearn.processes import stop_quietly
+
+stop_quietly()

@@ -4,6 +4,16 @@ accelerate's launcher starts NPROC of them; each runs the whole program, and the
 """
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PACKAGES = ("unlearn", "baselines", "grun", "rmu", "eval", "speed")
+STOPPED = 130  # exit code after ctrl-C
+STOPPED_LINE = "stopped; run the same command to go on"
+
+loaded: list[bool] = []  # not empty once the command's imports are done
 
 
 def is_main() -> bool:
@@ -39,3 +49,54 @@ def gather(items: list) -> list:
 def wait() -> None:
     """Return once every process of the command has called it."""
     gather([])
+
+
+def is_command() -> bool:
+    """Return whether this process was started as `python -m` one of our modules."""
+    words = sys.orig_argv
+    module = words[words.index("-m") + 1 : words.index("-m") + 2] if "-m" in words else []
+    return bool(module) and module[0].split(".")[0] in PACKAGES
+
+
+def stop_quietly() -> None:
+    """From now on, ctrl-C ends this command at once with one line and exit code 130.
+
+    Our packages call this first: the imports that follow take seconds, nothing is saved meanwhile,
+    and some libraries turn KeyboardInterrupt into errors of their own."""
+
+    def stop(number, frame):
+        # os.write: print must not be entered again while it runs
+        os.write(2, f"{STOPPED_LINE}\n".encode() if is_main() else b"")
+        os._exit(STOPPED)
+
+    if is_command() and not loaded:
+        signal.signal(signal.SIGINT, stop)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it, ctrl-C raises KeyboardInterrupt, so that half written files are removed.
+
+    Whatever error it turns into, one line is printed and the exit code is 130; a second ctrl-C ends
+    the process at once."""
+    stopped = []
+
+    def interrupt(number, frame):
+        if stopped:
+            os._exit(STOPPED)
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    if is_command():
+        loaded.append(True)
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except BaseException as error:
+        if not (stopped or isinstance(error, KeyboardInterrupt)):
+            raise
+        if is_command():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if is_main():
+            print(STOPPED_LINE, file=sys.stderr, flush=True)
+        sys.exit(STOPPED)

@@ -21,6 +21,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unlearn.config.ranges import Range, check_range
+from unlearn.processes import interruptible
 
 ROLES = ("setting", "key", "data", "volatile")
 
@@ -203,11 +204,9 @@ def add_flag(section, option: Field, kind, default) -> None:
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:
     """Run a command: a `ValueError` becomes one line on stderr and exit code 2, ctrl-C code 130."""
-    try:
-        main(None)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; run the same command to go on", file=sys.stderr, flush=True)
-        sys.exit(130)
+    with interruptible():
+        try:
+            main(None)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            sys.exit(2)
