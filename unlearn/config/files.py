@@ -68,16 +68,17 @@ def read_json(path: str | Path, kind: type = dict):
 def replace_directory(path: str | Path, write: Callable[[Path], None]) -> Path:
     """Call write(temporary directory), then rename that to `path`."""
     path = Path(path)
-    recover_directory(path)
     temporary = temporary_path(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        write(temporary)
-    except BaseException:
+    with writing(path):
+        recover_directory(path)
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return move_into_place(temporary, path)
+        temporary.mkdir(parents=True)
+        try:
+            write(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return move_into_place(temporary, path)
 
 
 def move_into_place(temporary: Path, path: Path) -> Path:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from unlearn.config.files import HOST
+from unlearn.config.files import HOST, writing
 from unlearn.processes import gather, is_main
 
 NAME = ".lock"
@@ -29,7 +29,10 @@ def lock_directory(path: Path) -> None:
     Every process of the command calls this, and the main one locks."""
     announced = False
     while True:
-        locked, announced = wait_for_lock(path, announced) if is_main() else (False, False)
+        locked = False
+        if is_main():
+            with writing(path):
+                locked, announced = wait_for_lock(path, announced)
         if any(gather([locked])):
             return
 
