@@ -5,6 +5,8 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from eval.report import __main__ as report
 from grun import train as grun_train
 from tests.eval.report.made_runs import make_run, make_target_and_reference
-from tests.toy import AUTHORS_FLAGS
+from tests.toy import AUTHORS_FLAGS, ROOT
 from unlearn.config.files import read_json, write_json
 from unlearn.language_model.loading import load_model, load_tokenizer, save_model
 from unlearn.training import finetune
@@ -242,3 +244,28 @@ def test_hostile_variant_reaches_no_page(variant, tmp_path):
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(counts) == 1
     assert (tmp_path / "tables" / "tradeoff.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "change"),
+    [
+        ("grun.train", lambda folder: (folder / WEIGHTS).write_bytes(b"")),
+        ("baselines.train", lambda folder: (folder / "config.json").write_bytes(NESTED)),
+        ("grun.train", lambda folder: (folder / "tokenizer.json").write_bytes(b"{")),
+        ("baselines.controls", lambda folder: (folder / INDEX).write_bytes(NESTED)),
+        ("eval.report", lambda folder: None),
+    ],
+)
+def test_real_command_ends_with_code_2(module, change, folder):
+    """One line on stderr, whatever lies in the folder."""
+    change(folder)
+    (folder / WEIGHTS).unlink() if (folder / INDEX).exists() else None
+    words = [*AUTHORS_FLAGS, "--target", str(folder), "--runs", str(folder.parent / "runs")]
+    if module == "eval.report":
+        words = ["--runs", str(folder / "config.json")]
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")

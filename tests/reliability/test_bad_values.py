@@ -153,6 +153,17 @@ def test_lora_rank_beyond_the_width_is_refused(toy_runs):
         baselines_train.main([*flags, "--tuner", "lora", "--lora_rank", "100000"])
 
 
+@pytest.mark.parametrize("command", ["finetune", "baselines"])
+def test_epochs_without_a_step_are_refused(command, toy_runs, tmp_path):
+    """A model that was never trained must not count as a finished run."""
+    target = str(toy_runs / "authors,authors=10,heldout=2/tiny/full/target-seed42")
+    words = ["--runs", str(tmp_path), "--epochs", "0.001", *AUTHORS_FLAGS]
+    words += ["--model", target] if command == "finetune" else ["--target", target]
+    with pytest.raises(ValueError, match="--epochs 0.001 .*is no step"):
+        COMMANDS[command](words)
+    assert not list(tmp_path.rglob("DONE"))
+
+
 def test_smallest_hidden_size_makes_a_model(tokenizer):
     assert build_model(tokenizer, hidden=8).config.hidden_size == 8
 

@@ -237,8 +237,13 @@ def make_model(config: FinetuneConfig, mix) -> tuple:
 
 
 def build_train_config(config: FinetuneConfig, steps: int, precision: str) -> TrainConfig:
-    """How fine-tuning steps."""
+    """How fine-tuning steps. Raises `ValueError` where it would take no step."""
     options = config.optimisation
+    if steps < 1:
+        raise ValueError(
+            f"--epochs {config.batches.epochs:g} with --batch {config.batches.batch} is no step "
+            "of this split; give more epochs, a smaller batch, or --steps"
+        )
     return TrainConfig(
         steps,
         options.lr,

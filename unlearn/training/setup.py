@@ -105,10 +105,18 @@ def build_train_config(
     seed: int,
     mixed_precision: str = "no",
 ) -> TrainConfig:
-    """How the run steps: --steps, or --epochs over the forget set."""
+    """How the run steps: --steps, or --epochs over the forget set.
+
+    Raises `ValueError` where it would take no step."""
     epoch = sampler.steps_per_epoch
+    steps = training.steps or round(training.epochs * epoch)
+    if steps < 1:
+        raise ValueError(
+            f"--epochs {training.epochs:g} is no step, where an epoch has {epoch}; give more "
+            "epochs, or --steps"
+        )
     return TrainConfig(
-        training.steps or round(training.epochs * epoch),
+        steps,
         training.lr,
         training.weight_decay,
         warmup=training.warmup or round(training.warmup_epochs * epoch),
