@@ -69,7 +69,6 @@ BAD_PERTURBED = [
     ("forget01_perturbed", 3, STRANGER, r"forget01_perturbed.json:3 is not in forget01"),
     ("forget01_perturbed", 9, row(5, True), r"forget01_perturbed.json:9 is not in forget01"),
     ("retain_perturbed", 2, row(199, True), "forget01_perturbed.json:21 is to be forgotten"),
-    ("retain_perturbed", 2, STRANGER, "retain_perturbed.json:2 is not in full"),
     (
         "forget01_perturbed",
         1,
@@ -115,6 +114,12 @@ def test_repeated_rows_are_said(folder, capsys):
     open_tofu(folder).unlearning_retain("forget01")
     out = capsys.readouterr().out
     assert "forget01.json:41 repeats " in out and "1 of 41 rows are repeated" in out
+
+
+def test_retained_row_that_nobody_learned_is_said(folder, capsys):
+    replace_line(folder, "retain_perturbed", 2, STRANGER)
+    open_tofu(folder).evaluation_sets("forget01")
+    assert "retain_perturbed.json:2 is not in full (1 of 400 rows)" in capsys.readouterr().out
 
 
 def test_repeated_rows_stand_in_the_summary():

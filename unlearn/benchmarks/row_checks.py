@@ -61,6 +61,19 @@ def check_contained(
         )
 
 
+def warn_of_strangers(
+    rows: list[Example], split: str, whole: Iterable[Example], whole_split: str, locate: Locate
+) -> None:
+    """Warn of rows of `split` that `whole_split` lacks."""
+    pairs = {example.pair for example in whole}
+    missing = [example for example in rows if example.pair not in pairs]
+    if missing:
+        warn(
+            f"{locate(split, missing[0].index)} is not in {whole_split} ({len(missing)} of "
+            f"{len(rows)} rows): the target has not learned it"
+        )
+
+
 def warn_of_duplicates(rows: list[Example], split: str, locate: Locate) -> None:
     """Warn of rows that occur twice."""
     first: dict[tuple[str, str], int] = {}
