@@ -11,7 +11,7 @@ from torch import nn
 from grun.adapter import official
 from grun.adapter.composition import Combination
 from grun.adapter.hub import resolve_folder
-from grun.adapter.weights import Adapter
+from grun.adapter.weights import Adapter, unwrap_compiled
 from grun.inference.hooks import AdapterHooks
 from grun.request_stack import INDEX, RequestStack
 
@@ -21,10 +21,12 @@ def load(
     source: str | Path | Sequence[str | Path],
     combination: Combination | None = None,
 ) -> nn.Module:
-    """Attach the adapter of `source` to a model, and return the model.
+    """Attach the adapter of `source` to a model, compiled or not, and return that model.
 
     It then acts in model(...), model.generate(...) and pipeline(...). The controls are `model.grun`
     (`grun.inference.hooks.AdapterHooks`): gates, at(positions), off(), only(names), remove().
+    Threads may use the model at once, each with its own gates, at(), off() and only(). A copy or a
+    pickle of the model has adapters of its own.
 
     source: an adapter folder, a finished GRUN run, a folder of requests (`grun.requests`), a folder
     of the official code (`grun.adapter.official`), or a hub id of any of these, perhaps with a
@@ -34,15 +36,16 @@ def load(
     Raises `ValueError` for another base model, a damaged adapter or one of another format, a source
     that is none, and a model that has adapters already.
     """
+    base = unwrap_compiled(model)
     if not isinstance(source, str | Path):
-        adapters = [load_adapter(model, resolve_folder(one)) for one in source]
-        AdapterHooks(model, adapters, combination, [str(one) for one in source])
+        adapters = [load_adapter(base, resolve_folder(one)) for one in source]
+        AdapterHooks(base, adapters, combination, [str(one) for one in source])
         return model
     folder = resolve_folder(source)
     if (folder / INDEX).exists():
-        RequestStack(folder).attach(model, combination)
+        RequestStack(folder).attach(base, combination)
     else:
-        AdapterHooks(model, load_adapter(model, folder), combination)
+        AdapterHooks(base, load_adapter(base, folder), combination)
     return model
 
 

@@ -99,6 +99,7 @@ class Adapter(nn.Module):
 
         Raises `ValueError` as `read_folder` and `from_tensors` do, and for another base model.
         """
+        model = unwrap_compiled(model)
         config, tensors = read_folder(directory)
         expected = config.base["fingerprint"]
         actual = fingerprint(model)
@@ -153,6 +154,11 @@ class Adapter(nn.Module):
         if (gate is None) == (self.edit_policy.fit == "metric"):
             raise ValueError("a closed-form gate needs its numbers, and only such a gate has them")
         self.metric_gate = gate and gate.to(device)
+
+
+def unwrap_compiled(model: nn.Module) -> nn.Module:
+    """Return the model itself of one that torch.compile has wrapped."""
+    return getattr(model, "_orig_mod", model)
 
 
 def check_config(model: nn.Module, config: AdapterConfig) -> list[int]:

@@ -7,22 +7,27 @@
 A plain GRUN adapter edits the last prompt token, which `grun.inference.positions` finds. Decode
 steps are not edited: they meet the edit through the KV cache, so they cost nothing. A GRUN+ adapter
 edits the tokens that `grun.inference.token_gate_hooks` names.
+
+Threads may use the model at once: positions, gates, `at()`, `only()` and `off()` are those of one
+thread (`grun.inference.per_thread`). A copy or a pickle of the model has hooks of its own.
 """
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from functools import wraps
 
 import torch
 from torch import Tensor, nn
 
 from grun.adapter.composition import Combination
-from grun.adapter.weights import Adapter
+from grun.adapter.weights import Adapter, unwrap_compiled
+from grun.inference.compilation import drop_compiled_code, watch_hooks
+from grun.inference.per_thread import PassState, PerThread
 from grun.inference.positions import EditPositions, PromptEndLocator
 from grun.inference.token_gate_hooks import TokenGateHooks
 from grun.inference.whole_prefill import keep_whole_prefill, shares_keys
+from grun.inference.wrapped_methods import WrappedMethod, wrap_methods
 from pyvene_custom import add_update
-from unlearn.language_model.architecture import find_decoder_layers
+from unlearn.language_model.architecture import check_layers, find_decoder_layers
 
 HAS_ADAPTERS = (
     "this model has adapters attached already: remove them first, model.grun.remove(), or attach "
@@ -33,9 +38,9 @@ HAS_ADAPTERS = (
 class AdapterHooks:
     """Adapters attached to one model, also reached as `model.grun`, until `remove()`.
 
-    adapters: one, or a list of K with their `names`, whose edits `combination` adds up. training:
-    the adapters are being trained (`TokenGateHooks`). Raises `ValueError` when the model has some
-    already.
+    model: perhaps compiled by torch.compile. adapters: one, or a list of K with their `names`,
+    whose edits `combination` adds up. training: the adapters are being trained (`TokenGateHooks`).
+    Raises `ValueError` when the model has some already; nothing stays attached after an error.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class AdapterHooks:
         names: Sequence[str] = (),
         training: bool = False,
     ):
+        model = unwrap_compiled(model)
         if "grun" in vars(model):
             raise ValueError(HAS_ADAPTERS)
         self.is_single = isinstance(adapters, Adapter)
@@ -53,31 +59,65 @@ class AdapterHooks:
         self.names = list(names) or [str(k) for k in range(len(self.adapters))]
         self.model = model
         self.combination = combination or Combination("sum")
-        self.active = list(range(len(self.adapters)))  # the adapters in force
+        self.default_active = list(range(len(self.adapters)))
+        self.training = training
+        self.threads = PerThread(PassState)
+        self.last_logits: dict[int, Tensor] = {}  # of the last prefill of any thread
         self.prompt_ends = PromptEndLocator(model)
-        self.positions: EditPositions | None = None
-        self.logits: dict[int, Tensor] = {}
         self.token_gates = [
             TokenGateHooks(self, number, training)
             for number, adapter in enumerate(self.adapters)
             if not adapter.edit_policy.plain
         ]
-        self._register_hooks()
-        self._wrap_generate()
-        model.grun = self
+        self.handles: list = []
+        self.wrapped_methods: list[WrappedMethod] = []
+        try:
+            self._attach()
+        except BaseException:
+            self.remove()
+            raise
 
-    def _register_hooks(self) -> None:
+    def _attach(self) -> None:
         """Register the hooks that read before those that edit: gates read unedited states."""
-        self.handles = [self.model.register_forward_pre_hook(self._find_ends, with_kwargs=True)]
+        blocks = find_decoder_layers(self.model)
+        check_layers(self.layers, len(blocks))
+        self.model.grun = self
+        self.handles.append(self.model.register_forward_pre_hook(self._find_ends, with_kwargs=True))
         if shares_keys(self.model):
             self.handles.append(
                 self.model.register_forward_pre_hook(keep_whole_prefill, with_kwargs=True)
             )
         for token_gate in self.token_gates:
-            self.handles += token_gate.register_readers()
+            for handle in token_gate.register_readers():
+                self.handles.append(handle)
         for layer in self.layers:
-            block = find_decoder_layers(self.model)[layer]
-            self.handles.append(block.register_forward_hook(self._edit_hook(layer)))
+            self.handles.append(blocks[layer].register_forward_hook(LayerEdit(self, layer)))
+        for wrapped_method in wrap_methods(self):
+            self.wrapped_methods.append(wrapped_method)
+        watch_hooks()
+        if not self.training:  # where hooks come and go at every step
+            drop_compiled_code()
+
+    @property
+    def state(self) -> PassState:
+        """What this thread is doing."""
+        return self.threads.state
+
+    @property
+    def active(self) -> Sequence[int]:
+        """The numbers of the adapters in force, in this thread."""
+        active = self.state.blocks.active
+        return self.default_active if active is None else active
+
+    @active.setter
+    def active(self, numbers: Sequence[int]) -> None:
+        """Set them for all threads, outside of `only()` and `off()`."""
+        self.default_active = numbers
+
+    @property
+    def positions(self) -> EditPositions | None:
+        """The edited tokens of this thread's pass under way; None where no prompt ends in it."""
+        return self.state.positions
 
     @property
     def layers(self) -> list[int]:
@@ -99,9 +139,11 @@ class AdapterHooks:
     def gate_logits(self) -> Tensor | None:
         """Gate logits of the last prefill, float32, layers in depth order; None without gates.
 
-        [L, B] of one adapter, [K, L, B] of a list, NaN where adapter k does not gate that layer.
+        The last prefill of this thread, or of any where this one has run none. [L, B] of one
+        adapter, [K, L, B] of a list, NaN where adapter k does not gate that layer.
         """
-        values = [logits for _, logits in sorted(self.logits.items())]
+        logits = self.last_logits if self.state.logits is None else self.state.logits
+        values = [logits for _, logits in sorted(logits.items())]
         if not values or all(bool(v.isnan().all()) for v in values):
             return None
         stacked = torch.stack([v.to(values[0].device) for v in values], 1)
@@ -118,11 +160,11 @@ class AdapterHooks:
         being trained; None where its gate is closed form.
         """
         (token_gate,) = self.token_gates
-        logits = list(token_gate.trained_logits.values())
+        logits = list(token_gate.state.trained_logits.values())
         return torch.stack(logits) if logits else None
 
     def at(self, positions: Tensor):
-        """Within it, passes edit column positions[b] of row b.
+        """Within it, passes of this thread edit column positions[b] of row b.
 
         Columns count from 0 and include padding on the left and cached tokens.
         """
@@ -130,31 +172,35 @@ class AdapterHooks:
 
     @contextmanager
     def only(self, names: Sequence[str]):
-        """Within it, these adapters alone are in force; none of them: the base model."""
+        """Within it, this thread has these adapters alone in force; without any, the base model."""
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ValueError(
                 f"there is no adapter {unknown[0]!r} here; there are "
                 f"{', '.join(self.names) or 'none'}"
             )
-        before = self.active
-        self.active = [k for k, name in enumerate(self.names) if name in names]
+        blocks = self.state.blocks
+        before = blocks.active
+        blocks.active = [k for k, name in enumerate(self.names) if name in names]
         try:
             yield self
         finally:
-            self.active = before
+            blocks.active = before
 
     def off(self):
-        """Within it, the model is the base model."""
+        """Within it, the model is the base model to this thread."""
         return self.only([])
 
     def remove(self) -> None:
         """Take the hooks off: the model is the base model again."""
         while self.handles:
             self.handles.pop().remove()
+        while self.wrapped_methods:
+            self.wrapped_methods.pop().remove()
         if vars(self.model).get("grun") is self:
             del self.model.grun
-            self._unwrap_generate()
+            if not self.training:
+                drop_compiled_code()
 
     def __enter__(self) -> "AdapterHooks":
         return self
@@ -162,44 +208,17 @@ class AdapterHooks:
     def __exit__(self, *_) -> None:
         self.remove()
 
-    def _wrap_generate(self) -> None:
-        """Let `generate` announce its prompt: without a cache, its later passes look like plain
-        ones.
-        """
-        original = self.model.generate
-        is_instance_attribute = "generate" in vars(self.model)
-
-        @wraps(original)
-        def generate(*args, **kwargs):
-            with self.prompt_ends.of_generate(args, kwargs):
-                return original(*args, **kwargs)
-
-        def unwrap():
-            if is_instance_attribute:
-                self.model.generate = original
-            else:
-                del self.model.generate
-
-        self.model.generate = generate
-        self._unwrap_generate = unwrap
-
     def _find_ends(self, _module, args, kwargs) -> None:
         """Find the prompt ends of a pass before it runs; forget the gates of earlier prompts."""
-        self.positions = self.prompt_ends.find(args, kwargs) if self.active else None
-        if not self.active or (self.positions is not None and self.positions.first):
-            self.logits = {}
+        active = self.active
+        state = self.state
+        state.positions = self.prompt_ends.find(args, kwargs) if active else None
+        is_first = state.positions is not None and state.positions.first
+        if not active or is_first or state.logits is None:
+            state.logits = {}
+            self.last_logits = state.logits
 
-    def _edit_hook(self, layer: int):
-        def edit(_module, _args, output):
-            hidden = output[0] if isinstance(output, tuple) else output
-            edited = self._edit(layer, hidden)
-            if edited is hidden:
-                return None  # the very tensor of the base
-            return (edited, *output[1:]) if isinstance(output, tuple) else edited
-
-        return edit
-
-    def _edit(self, layer: int, hidden: Tensor) -> Tensor:
+    def edit_layer(self, layer: int, hidden: Tensor) -> Tensor:
         """Return a layer's output [B, T, d] with the edits of all adapters in force.
 
         Plain adapters read the same unedited vectors; GRUN+ adapters follow, one after the other.
@@ -243,8 +262,25 @@ class AdapterHooks:
 
         examples [n]: whose they are; None: all examples, in order.
         """
-        if layer not in self.logits:
+        recorded = self.state.logits
+        if layer not in recorded:
             shape = (len(self.active), self.positions.size)
-            self.logits[layer] = logits.new_full(shape, torch.nan, dtype=torch.float32)
+            recorded[layer] = logits.new_full(shape, torch.nan, dtype=torch.float32)
         index = slice(None) if examples is None else examples
-        self.logits[layer][self.active.index(number), index] = logits.detach()
+        recorded[layer][self.active.index(number), index] = logits.detach()
+
+
+class LayerEdit:
+    """The forward hook of one decoder layer: its output with the edits."""
+
+    def __init__(self, adapter_hooks: AdapterHooks, layer: int):
+        self.adapter_hooks = adapter_hooks
+        self.layer = layer
+
+    def __call__(self, _module, _args, output):
+        """Return the edited output, or None for the very tensor of the base."""
+        hidden = output[0] if isinstance(output, tuple) else output
+        edited = self.adapter_hooks.edit_layer(self.layer, hidden)
+        if edited is hidden:
+            return None
+        return (edited, *output[1:]) if isinstance(output, tuple) else edited

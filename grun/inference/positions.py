@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from grun.inference.packed_batches import PackedPromptEnds
+from grun.inference.per_thread import PerThread
 
 IGNORED = -100  # transformers' label of a token that is not scored
 
@@ -55,28 +56,41 @@ class GenerateCall:
     edited: bool = False
 
 
+class PromptState:
+    """The prompt ends that a thread has given, and the `generate` that it is in."""
+
+    def __init__(self):
+        self.given: Tensor | None = None
+        self.generate_call: GenerateCall | None = None
+
+
 class PromptEndLocator:
-    """Finds the edit positions of each pass of one model."""
+    """Finds the edit positions of each pass of one model; threads do not see each other's."""
 
     def __init__(self, model: nn.Module):
         self.argument_names = list(signature(model.forward).parameters)
-        self.given: Tensor | None = None
-        self.generate_call: GenerateCall | None = None
+        self.threads = PerThread(PromptState)
         self.packed = PackedPromptEnds()
+
+    @property
+    def state(self) -> PromptState:
+        """What this thread is doing."""
+        return self.threads.state
 
     @contextmanager
     def at(self, positions: Tensor):
         """Within it, the prompts end at these columns [B]."""
-        self.given = torch.as_tensor(positions)
+        before = self.state.given
+        self.state.given = torch.as_tensor(positions)
         try:
             yield
         finally:
-            self.given = None
+            self.state.given = before
 
     @contextmanager
     def of_generate(self, args: tuple, kwargs: dict):
         """Within it, passes belong to one call of `generate` with these arguments."""
-        before = self.generate_call
+        before = self.state.generate_call
         candidates = [
             kwargs.get("inputs_embeds"),
             *args[:1],
@@ -88,11 +102,11 @@ class PromptEndLocator:
         mask = kwargs.get("attention_mask")
         mask = mask if mask is not None and mask.dim() == 2 else None
         width = width if mask is None else max(width, mask.shape[1])
-        self.generate_call = GenerateCall(width, mask)
+        self.state.generate_call = GenerateCall(width, mask)
         try:
             yield
         finally:
-            self.generate_call = before
+            self.state.generate_call = before
 
     def find(self, args: tuple, kwargs: dict) -> EditPositions | None:
         """Return the edit positions of a pass with these arguments; None where no prompt ends.
@@ -103,8 +117,8 @@ class PromptEndLocator:
         if inputs.get("cu_seq_lens_q") is not None:
             return all_in_one_row(self.packed.find(inputs), inputs["position_ids"].device)
         cache = inputs.get("past_key_values")
-        call = self.generate_call
-        if call and call.passed and cache is not None and self.given is None:
+        call = self.state.generate_call
+        if call and call.passed and cache is not None and self.state.given is None:
             return None
         ids = inputs.get("input_ids")
         tokens = ids if ids is not None else inputs["inputs_embeds"]
@@ -118,7 +132,7 @@ class PromptEndLocator:
             call.passed = past + length >= call.width
             first = not call.edited
         rows = torch.arange(size, device=tokens.device)
-        has_every_end = not past and self.given is None and not (call and not call.passed)
+        has_every_end = not past and self.state.given is None and not (call and not call.passed)
         if not has_every_end:
             rows = rows[(ends >= past) & (ends < past + length)]
         if not len(rows):
@@ -134,9 +148,9 @@ class PromptEndLocator:
         """
         size, length = tokens.shape[:2]
         mask = inputs.get("attention_mask")
-        if self.given is not None:
-            return repeat_ends(self.given.to(tokens.device), size)
-        if self.generate_call:
+        if self.state.given is not None:
+            return repeat_ends(self.state.given.to(tokens.device), size)
+        if self.state.generate_call:
             return self._ends_of_generate(mask, tokens)
         if past:
             if length > 1:
@@ -158,7 +172,7 @@ class PromptEndLocator:
 
     def _ends_of_generate(self, mask: Tensor | None, tokens: Tensor) -> Tensor:
         """[B]: from the prompt's mask or this pass's, or, without one, the prompt's last column."""
-        call = self.generate_call
+        call = self.state.generate_call
         if call.mask is not None:
             mask = call.mask.to(tokens.device)
         if torch.is_tensor(mask) and mask.dim() == 2 and mask.shape[1] >= call.width:

@@ -4,12 +4,15 @@ The gate is decided in the prefill, on the prompt, and carried through decode st
 where it is open is the adapter's own low-rank update, and `grun.inference.hooks` adds it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from grun.adapter.edit_policy import EditPolicy
+from grun.inference.per_thread import PerThread
 from unlearn.language_model.architecture import find_decoder_layers
 
 NEEDS_WHOLE_PROMPT = (
@@ -40,12 +43,23 @@ class Prefill:
     is_current: bool = True
 
 
+class TokenGateState:
+    """One thread's passes: what was decided on its prompts, whether the adapter is in force in the
+    pass under way, and the logits of a trained gate.
+    """
+
+    def __init__(self):
+        self.prefill: Prefill | None = None
+        self.in_force = False
+        self.trained_logits: dict[int, Tensor] = {}
+
+
 class TokenGateHooks:
     """One GRUN+ adapter of an `AdapterHooks`: reads its gate, and names the tokens to edit.
 
     training: the adapter is being trained. A closed-form gate then counts as open on every prompt,
     though the tokens that fire are still those that fire; a trained gate is soft, and its logits
-    keep their gradients in `trained_logits` (layer -> [B] float32).
+    keep their gradients in `state.trained_logits` (layer -> [B] float32).
     """
 
     def __init__(self, adapter_hooks, number: int, training: bool = False):
@@ -57,23 +71,25 @@ class TokenGateHooks:
         if training:
             self.force_open = self.policy.force_open_in_training
             self.policy = self.policy.for_training()
-        self.prefill: Prefill | None = None
-        self.in_force = False
-        self.trained_logits: dict[int, Tensor] = {}
+        self.threads = PerThread(TokenGateState)
 
-    def register_readers(self) -> list:
-        """Register the hooks that read the gate, before any that edits; return their handles."""
+    @property
+    def state(self) -> TokenGateState:
+        """What this thread is doing."""
+        return self.threads.state
+
+    def register_readers(self) -> Iterator[RemovableHandle]:
+        """Register the hooks that read the gate, before any that edits; yield their handles."""
         model = self.adapter_hooks.model
-        handles = [model.register_forward_pre_hook(self._begin_pass, with_kwargs=True)]
+        yield model.register_forward_pre_hook(self._begin_pass, with_kwargs=True)
         if self.adapter.metric_gate is not None:
             layer = find_decoder_layers(model)[self.adapter.metric_gate.layer]
-            handles.append(layer.register_forward_hook(self._read_states))
-        return handles
+            yield layer.register_forward_hook(self._read_states)
 
     def _begin_pass(self, _module, args, kwargs) -> None:
         """Start afresh in a prefill; keep what was decided in a decode step."""
-        self.in_force = self.number in self.adapter_hooks.active
-        if not self.in_force:
+        self.state.in_force = self.number in self.adapter_hooks.active
+        if not self.state.in_force:
             return
         ids = kwargs.get("input_ids", args[0] if args else None)
         tokens = ids if ids is not None else kwargs["inputs_embeds"]
@@ -86,21 +102,23 @@ class TokenGateHooks:
             ends = positions.columns.to(tokens.device)
             starts = ends if ids is None else find_answer_starts(ids, self.policy.tag, ends)
             real = find_real_tokens(tokens, kwargs.get("attention_mask"))
-            self.prefill = Prefill(ends, starts, real)
+            self.state.prefill = Prefill(ends, starts, real)
             return
-        same_batch = self.prefill is not None and len(self.prefill.prompt_ends) == len(tokens)
+        same_batch = self.state.prefill is not None and len(self.state.prefill.prompt_ends) == len(
+            tokens
+        )
         if not (past and positions is None and same_batch):
             raise ValueError(NEEDS_WHOLE_PROMPT)
-        self.prefill.is_current = False
+        self.state.prefill.is_current = False
 
     def _read_states(self, _module, _args, output) -> None:
         """Decide from unedited states [B, T, d] which tokens fire and, in a prefill, which prompts.
 
         This is the hook on the closed-form gate's layer.
         """
-        if not self.in_force:
+        if not self.state.in_force:
             return
-        prefill = self.prefill
+        prefill = self.state.prefill
         hidden = output[0] if isinstance(output, tuple) else output
         logits = self.adapter.metric_gate(hidden.detach())
         if not prefill.is_current:
@@ -126,13 +144,13 @@ class TokenGateHooks:
 
         A trained gate reads the last prompt token of hidden [B, T, d] in the prefill.
         """
-        prefill = self.prefill
+        prefill = self.state.prefill
         if self.policy.fit == "bce" and prefill.is_current:
             rows = torch.arange(len(hidden), device=hidden.device)
             gate = self.adapter.intervention(layer).gate
             logits = gate(hidden[rows, prefill.prompt_ends])
             self.adapter_hooks.record_gate(layer, self.number, logits)
-            self.trained_logits[layer] = logits
+            self.state.trained_logits[layer] = logits
             prefill.openness[layer] = logits.sigmoid()
             if self.policy.threshold == "calibrated":
                 is_open = logits > self.policy.taus[str(layer)]
@@ -142,7 +160,7 @@ class TokenGateHooks:
 
     def edited_tokens(self, width: int) -> Tensor:
         """Return [B, width] bool: the tokens of this pass at which the policy edits."""
-        prefill = self.prefill
+        prefill = self.state.prefill
         at = self.policy.at
         if not prefill.is_current:
             if at == "fired":
@@ -171,7 +189,7 @@ class TokenGateHooks:
 
         hidden [B, T, d] is the layer's output.
         """
-        if not self.in_force or layer not in self.adapter.layers:
+        if not self.state.in_force or layer not in self.adapter.layers:
             return None
         openness = self.openness(layer, hidden)
         edited = self.edited_tokens(hidden.shape[1]) & (openness > 0)[:, None]

@@ -96,21 +96,26 @@ def test_copy_with_a_grun_plus_adapter(model, prompt_encoder, tmp_path):
     assert torch.equal(generate(twin, ids, mask), base)
 
 
-@pytest.mark.parametrize("fails", ["_edit_hook", "_wrap_methods"])
+@pytest.mark.parametrize(
+    "fails",
+    ["torch.nn.Module.register_forward_hook", "transformers.LlamaForCausalLM.save_pretrained"],
+)
 def test_an_exception_while_attaching_leaves_nothing(model, ids, monkeypatch, fails):
+    """It comes before the first edit, or after the last one."""
     base = answer(model, ids)
-
-    def fail(*_):
-        raise RuntimeError("full")
-
     adapter = build_adapter(model, strength=STRONG)
-    monkeypatch.setattr(AdapterHooks, fails, fail, raising=False)
+
+    class Failing:
+        def __get__(self, *_):
+            raise RuntimeError("full")
+
+    monkeypatch.setattr(fails, Failing())
     with pytest.raises(RuntimeError, match="full"):
         AdapterHooks(model, adapter)
+    monkeypatch.undo()
     assert not hasattr(model, "grun") and "generate" not in vars(model)
     assert not model._forward_pre_hooks
     assert not any(layer._forward_hooks for layer in model.model.layers)
-    monkeypatch.undo()
     assert_same(answer(model, ids), base)
     with AdapterHooks(model, adapter):
         assert not torch.equal(model(ids).logits, base[1])
