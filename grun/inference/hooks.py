@@ -80,7 +80,8 @@ class AdapterHooks:
     def _attach(self) -> None:
         """Register the hooks that read before those that edit: gates read unedited states."""
         blocks = find_decoder_layers(self.model)
-        check_layers(self.layers, len(blocks))
+        if self.layers:  # there may be no adapters
+            check_layers(self.layers, len(blocks))
         self.model.grun = self
         self.handles.append(self.model.register_forward_pre_hook(self._find_ends, with_kwargs=True))
         if shares_keys(self.model):

@@ -131,6 +131,12 @@ def test_an_adapter_for_more_layers_leaves_nothing(model, frozen_model, ids):
     assert not any(layer._forward_hooks for layer in model.model.layers)
 
 
+def test_no_adapters_at_all_are_the_base(model, ids):
+    base = answer(model, ids)
+    with AdapterHooks(model, []):
+        assert_same(answer(model, ids), base)
+
+
 def test_save_pretrained_says_that_it_saves_the_base_alone(loaded, frozen_model, ids, tmp_path):
     with pytest.warns(UserWarning, match="saves the base model alone, without the adapter"):
         loaded.save_pretrained(tmp_path / "model")
