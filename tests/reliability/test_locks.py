@@ -25,14 +25,14 @@ if not run.skip(config, overwrite) and run.begin(config, overwrite):
     run.rewind_log(0)
     for step in range(3):
         run.log({"step": step})
-        time.sleep(0.2)
+        time.sleep(float(sys.argv[2]))
     run.finish({"steps": 3})
 """
 
 
-def start(run, *flags):
-    """A process that takes the run."""
-    command = [sys.executable, "-c", COMMAND, str(run.path), *flags]
+def start(run, *flags, pause=0.2):
+    """A process that takes the run, and rests `pause` seconds after each of its three steps."""
+    command = [sys.executable, "-c", COMMAND, str(run.path), str(pause), *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -48,10 +48,10 @@ def wait_for(condition):
 def test_second_command_waits_and_says_for_whom(tmp_path, flags):
     """Without --overwrite it finds the run finished; with it, it trains alone afterwards."""
     run = Run(tmp_path / "run")
-    first = start(run)
+    first = start(run, pause=1)  # long enough for the second one to start on a busy machine
     wait_for((run.path / "log.jsonl").exists)
-    second = start(run, *flags)
-    outputs = [process.communicate(timeout=20)[0] for process in (first, second)]
+    second = start(run, *flags, pause=0)
+    outputs = [process.communicate(timeout=30)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0]
     assert f"waits for process {first.pid} on {locks.HOST}, which writes {run.path}" in outputs[1]
     assert ("skipped, finished before" in outputs[1]) == (not flags)

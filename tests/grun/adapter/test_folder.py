@@ -49,7 +49,10 @@ DAMAGE = {
         lambda folder: (folder / "adapter.json").write_text('{"layers": [1,'),
         "is not valid JSON",
     ),
-    "no object": (lambda folder: (folder / "adapter.json").write_text("[]"), "adapter format None"),
+    "no object": (
+        lambda folder: (folder / "adapter.json").write_text("[]"),
+        "a list where a dict is expected",
+    ),
     "older": (
         updated(format=1),
         "adapter format 1; this version reads 2: older adapters are not read, train it again",
