@@ -104,10 +104,6 @@ class Experiment:
             if pairs:
                 print(f"{origin + 's':9s}{'  '.join(pairs)}", flush=True)
 
-    def with_values(self, **values) -> "Experiment":
-        """The same experiment with other values, as if these flags had been given."""
-        return build_experiment(type(self.config), self.given | values)
-
 
 def parse_experiment(
     config: type, argv: list[str] | None, description: str | None = None
