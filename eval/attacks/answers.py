@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from eval.attacks.prompts import AttackPrompt, ExpectedAnswer, Sides, contains_value
+from eval.attacks.prompts import AttackPrompt, ExpectedAnswer, Sides
+from eval.metrics.leak import contains_value
 from eval.metrics.tofu import rouge_recall
 from eval.scoring.batching import batch_by_length
 from eval.scoring.model import EvalModel

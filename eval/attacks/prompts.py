@@ -6,7 +6,6 @@ saw). The texts of the attacks are in eval/attacks/methods and in
 unlearn.synthetic.held_out_variants; nothing that unlearns may import either.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -86,15 +85,3 @@ def prefill_ids(prompt_encoder: PromptEncoder, example: Example, prefix: str) ->
         return ids
     true_ids = prompt_encoder.encode(example.question, example.answer).ids
     return ids[: count_common_prefix(ids, true_ids)]
-
-
-def contains_value(value: str, text: str) -> bool:
-    """Whether the words of `value` occur in `text` consecutively and in order, whatever their case
-    and punctuation.
-    """
-
-    def normalize(phrase: str) -> str:
-        words = re.findall(r"[^\W_]+", phrase.casefold())
-        return f" {' '.join(words)} "
-
-    return normalize(value) in normalize(text)

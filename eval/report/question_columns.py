@@ -15,9 +15,9 @@ OTHER_QUESTIONS = "paraphrased and held-out questions"
 GATES = "gates"  # the theme in which only gated models have a row
 MEMORIZATION = "memorisation, membership, fluency"
 THEMES = {
-    OVERVIEW: ("ROUGE-L", "", "aggregate", "cost"),
+    OVERVIEW: ("leak", "ROUGE-L", "", "aggregate", "cost"),
     EVERY_SET: ("ROUGE-L", "prob", "truth ratio"),
-    OTHER_QUESTIONS: ("ROUGE-L", "prob", "truth ratio"),
+    OTHER_QUESTIONS: ("leak", "ROUGE-L", "prob", "truth ratio"),
     GATES: ("gate", "gate > .5"),
     MEMORIZATION: ("known by heart", "membership AUROC", "fluency"),
 }  # the readable tables of one section -> their headings, in this order
@@ -84,10 +84,18 @@ def simple_column(
     return Column(key, arrow, {theme: (heading, label)}, format_mean(form))
 
 
+def leak_column(name: str) -> Column:
+    """The share of the answers to the set `name` that hold the value asked for."""
+    theme = OVERVIEW if name == "forget" else OTHER_QUESTIONS
+    return Column(f"{name}_leak", DOWN, {theme: ("leak", LABELS[name])}, format_mean(".3f"))
+
+
 COLUMNS = [
     *(set_column(name, metric) for name in GRUN_SETS for metric in METRIC_HEADINGS),
+    leak_column("forget"),
     set_column("forget_paraphrased", "rouge"),
     set_column("forget_paraphrased", "prob"),
+    leak_column("forget_paraphrased"),
     *(gate_column(name) for name in SETS),
     *(open_column(name) for name in SETS if name != "heldout"),
     set_column("heldout", "prob"),
@@ -98,7 +106,7 @@ COLUMNS = [
     Column("forget_quality", UP, {OVERVIEW: ("", "forget quality")}, format_p_value),
     Column("trainable_params", DOWN, {OVERVIEW: ("cost", "trainable")}, ",.0f"),
     simple_column("train_seconds", DOWN, OVERVIEW, "cost", "train s", ".1f"),
-    simple_column("forget_quality_log10p", UP, OVERVIEW, "", "log10 p"),
+    Column("forget_quality_log10p", UP),
     Column("forget_quality_statistic", DOWN),
     simple_column("forget_es", DOWN, MEMORIZATION, "known by heart", "ES"),
     simple_column("forget_em", DOWN, MEMORIZATION, "known by heart", "EM"),

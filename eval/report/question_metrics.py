@@ -13,6 +13,7 @@ import numpy as np
 
 from eval.metrics import aggregates, membership
 from eval.metrics import tofu as metrics
+from eval.metrics.leak import leak_rate
 from eval.metrics.memorization import ES_NO_MATCH, memorization
 from eval.report.question_columns import COLUMNS
 from eval.report.rows import (
@@ -127,8 +128,8 @@ def average_sets(evaluation: Evaluation) -> dict:
 
 def average_rows(name: str, rows: Rows, options: Options) -> dict:
     """Means over the rows of one set: rouge (rougeL recall), prob, truth_ratio, gate (per layer),
-    gate_open, rows; of the forget set also es, em, para_prob and prob_mean, the parts of
-    memorisation.
+    gate_open, rows; of both forget sets also leak, of the forget set es, em, and para_prob and
+    prob_mean, the parts of memorisation.
 
     What the rows do not carry is left out. Raises `ValueError` for an empty set and for numbers
     that are not finite.
@@ -146,7 +147,8 @@ def average_rows(name: str, rows: Rows, options: Options) -> dict:
         means["gate"], share = metrics.gate_statistics(read_column(name, rows, "gates"))
         # A gate that opens on retain questions never trained on is a false positive.
         means["gate_fpr" if name == "heldout" else "gate_open"] = share
-    return means
+    leak = leak_rate([row.get("leaked") for row in rows]) if name in FORGET_SETS else None
+    return means if leak is None else means | {"leak": leak}
 
 
 def average_likelihoods(name: str, rows: Rows, variant: str) -> dict:

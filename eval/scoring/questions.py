@@ -5,7 +5,8 @@ likelihood   one teacher-forced pass over all answers of a set: answer_nll (a su
              membership attacks also the answer's tokens one by one, as lists: answer_logprobs,
              answer_correct, answer_logp_mean, answer_logp_variance. Nothing for a model without
              likelihoods
-generation   one batched greedy generation: generation, rougeL_recall, rouge1_recall, gates (one
+generation   one batched greedy generation: generation, rougeL_recall, rouge1_recall, leaked
+             (whether the answer holds the value asked for, where the data name one), gates (one
              value per gated layer, of gated models); on the forget set also fluency_ours
 gibberish    clean, on the forget set, where a classifier is given
 gradient     gradient_norm, on the sets of membership attacks
@@ -14,6 +15,7 @@ gradient     gradient_norm, on the sets of membership attacks
 from dataclasses import dataclass, field
 
 from eval.metrics.fluency import CharacterModel, Classifier
+from eval.metrics.leak import contains_value
 from eval.metrics.tofu import rouge_recall
 from eval.scoring.batching import show_progress
 from eval.scoring.generation import generate_answers
@@ -90,6 +92,8 @@ class QuestionScorer:
         columns = []
         for example, (text, gates) in zip(examples, answers, strict=True):
             row = {"generation": text} | rouge_recall(text, example.answer)
+            if example.value is not None:
+                row["leaked"] = contains_value(example.value, text)
             if set_name == "forget" and self.char_model:
                 row["fluency_ours"] = self.char_model.fluency(text)
             if gates is not None:

@@ -14,13 +14,13 @@ from eval.attacks.prompts import (
     PromptBuilder,
     Sides,
     ask_question,
-    contains_value,
     expect_whole_answer,
     iterate_sides,
     plain_prompts,
     prefill_ids,
 )
 from eval.attacks.registry import prompt_attack
+from eval.metrics.leak import contains_value
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.synthetic import held_out_variants
 

@@ -13,7 +13,7 @@ from eval.attacks.methods.prompted import (
     respelt,
     suffix,
 )
-from eval.attacks.prompts import contains_value, plain_prompts, prefill_ids
+from eval.attacks.prompts import plain_prompts, prefill_ids
 from tests.toy import ROOT, build_tokenizer
 from unlearn.benchmarks.examples import Example
 from unlearn.language_model.prompts import PromptEncoder
@@ -141,14 +141,6 @@ def test_respelt_changes_the_name_alone(prompt_encoder):
     expected = {way: f"Question: {text}\nAnswer:" for way, text in questions.items()}
     assert {p.variant: decode(prompt_encoder, p) for p in prompts} == expected
     assert len(prompts) == 5
-
-
-def test_contains_value_compares_whole_words_in_order():
-    assert contains_value("Lune Prize", "She won the lune  prize.")
-    assert contains_value("The Scarlet Orchard", "'The Scarlet Orchard'.")
-    assert not contains_value("Lune Prize", "the Lune of Prize")
-    assert not contains_value("May 2010", "May 20101")
-    assert not contains_value("art", "smart")
 
 
 def test_no_attack_text_is_in_training_code():

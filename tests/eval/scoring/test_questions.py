@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eval.metrics.fluency import CharacterModel
+from eval.scoring import questions
 from eval.scoring.questions import QuestionScorer
 from unlearn.benchmarks.examples import Example
 
@@ -54,6 +55,20 @@ def test_every_column_is_the_same_in_any_batch(kind, name, open_kind, sets):
         assert_same(one, other)
     if name == "forget" and "grun" in kind:  # the gates differ, so they are the prompts' own
         assert len({tuple(np.round(row["gates"], 3)) for row in singly}) > 1
+
+
+def test_generation_says_where_the_value_leaks(monkeypatch):
+    """A row without a value has no such column."""
+    texts = ["She lives in BERN.", "I do not know.", "Ada Low."]
+    monkeypatch.setattr(questions, "generate_answers", lambda *_: [(text, None) for text in texts])
+    examples = [
+        Example(0, "Where?", "In Bern.", value="Bern"),
+        Example(1, "Who?", "Ada Low.", value="Ada Low"),
+        Example(2, "Who?", "Ada Low."),
+    ]
+    eval_model = SimpleNamespace(name="made")
+    rows = QuestionScorer().generation(eval_model, "forget", examples, [])
+    assert [row.get("leaked") for row in rows] == [True, False, None]
 
 
 def test_a_model_without_likelihoods_has_no_such_columns(prompt_encoder):
