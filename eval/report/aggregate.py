@@ -5,22 +5,29 @@ from scipy import stats
 
 from eval.report.collect import ORDER
 
+MIN_SEEDS = 3  # for an interval: of two seeds t(.975, 1) = 12.7 would make one that says nothing
+SPREADS = ("_ci95", "_min", "_max")  # what `average` adds to the name of every column
+
 
 def average(frame: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    """One row for each value of `keys`: keys, seeds (their number), the mean of every column, and
-    `<column>_ci95`, the half-width of its 95 % interval.
+    """One row for each value of `keys`: keys, seeds (their number), the mean of every column, then
+    `<column>_ci95`, the half-width of its 95 % interval, `<column>_min` and `<column>_max`.
 
     ci95 = t(.975, n - 1) * s / sqrt(n), with s the sample standard deviation of n seeds; missing
-    for one seed. A number that some of the seeds lack is missing too: its mean would be over other
-    seeds than its neighbours'.
+    below MIN_SEEDS seeds. A number that some of the seeds lack is missing too: its mean would be
+    over other seeds than its neighbours'.
     """
     numbers = frame.reindex(columns=columns).astype(float)
     groups = frame[keys].join(numbers).groupby(keys, sort=False)
     count = groups.size()
-    mean = groups[columns].agg(lambda cells: cells.mean(skipna=False))
-    error = groups[columns].agg(lambda cells: cells.sem(skipna=False))
-    half_width = error.mul(stats.t.ppf(0.975, count - 1), axis=0).add_suffix("_ci95")
-    return pd.concat([count.rename("seeds"), mean, half_width], axis=1).reset_index()
+    mean, error, low, high = (
+        groups[columns].agg(lambda cells, name=name: getattr(cells, name)(skipna=False))
+        for name in ("mean", "sem", "min", "max")
+    )
+    factor = stats.t.ppf(0.975, count.where(count >= MIN_SEEDS) - 1)
+    spreads = (error.mul(factor, axis=0), low, high)
+    spreads = [spread.add_suffix(end) for spread, end in zip(spreads, SPREADS, strict=True)]
+    return pd.concat([count.rename("seeds"), mean, *spreads], axis=1).reset_index()
 
 
 def add_texts(table: pd.DataFrame, frame: pd.DataFrame, keys: list[str], name: str) -> pd.DataFrame:

@@ -75,16 +75,27 @@ def format_number(value, form: str) -> str:
 
 
 def format_mean(form: str) -> Callable[[pd.Series, str], str]:
-    """Writes a mean over seeds with the half-width of its 95 % interval, where it has one."""
+    """Writes a mean over seeds with the half-width of its 95 % interval, or with the range of two
+    seeds, for which there is no interval.
+    """
 
     def format_cell(row: pd.Series, key: str) -> str:
         half_width = row[f"{key}_ci95"]
-        interval = ""
         if pd.notna(half_width):
-            interval = PLUS_MINUS + format(half_width, form).removeprefix("0")
-        return format_number(row[key], form) + interval
+            interval = format(half_width, form).removeprefix("0")
+            return format(row[key], form) + PLUS_MINUS + interval
+        if row["seeds"] > 1:
+            return format_range(row[key], row[f"{key}_min"], row[f"{key}_max"], form)
+        return format_number(row[key], form)
 
     return format_cell
+
+
+def format_range(mean: float, low: float, high: float, form: str) -> str:
+    """`0.410 (0.300 to 0.520)`; `MISSING` where there is no number."""
+    if pd.isna(mean):
+        return MISSING
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def format_rows(

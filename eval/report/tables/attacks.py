@@ -11,7 +11,15 @@ import pandas as pd
 from eval.report.attack_columns import ATTACK_COLUMNS, require_listed
 from eval.report.attack_summary import FLOOR, SIDES, write_attack_summary
 from eval.report.collect import KEY, ORDER, FinishedRun, Results, RunSet, collect
-from eval.report.table import DOWN, MISSING, Table, TableSpec, name_method
+from eval.report.table import (
+    DOWN,
+    MISSING,
+    Table,
+    TableSpec,
+    format_number,
+    format_range,
+    name_method,
+)
 
 SECTION = KEY[:3]
 CSV_COLUMNS = [
@@ -103,24 +111,25 @@ def format_part(part: pd.DataFrame, number: str, base: str | None) -> pd.DataFra
     rows = {}
     if base:
         scores = [part[part["attack"] == name][base].drop_duplicates() for name in attacks]
-        rows[BASE] = [format_range(cells) for cells in scores]
+        rows[BASE] = [format_scores(cells) for cells in scores]
     for method in list_methods(part):
         runs = part[part["method"] == method]
         seeds = runs["seed"].nunique()
         label = method if seeds == 1 else f"{method} ({seeds} seeds)"
-        rows[label] = [format_range(runs[runs["attack"] == name][number]) for name in attacks]
+        rows[label] = [format_scores(runs[runs["attack"] == name][number]) for name in attacks]
     columns = pd.MultiIndex.from_tuples([ATTACK_COLUMNS[name] for name in attacks])
     cells = pd.DataFrame(rows.values(), index=list(rows), columns=columns)
     return cells[(cells != MISSING).any(axis=1)]
 
 
-def format_range(cells: pd.Series) -> str:
-    """`.410`, or `.410 (.300-.520)` over several seeds; "-" where some seed has no number."""
+def format_scores(cells: pd.Series) -> str:
+    """`.410`, or the mean and the range of several seeds; "-" where some seed has no number."""
     if cells.isna().any() or not len(cells):
         return MISSING
     values = cells.astype(float) + 0.0  # -0.0 becomes 0.0
-    mean = f"{values.mean():.3f}"
-    return mean if len(values) == 1 else f"{mean} ({values.min():.3f}-{values.max():.3f})"
+    if len(values) == 1:
+        return format_number(values.iloc[0], ".3f")
+    return format_range(values.mean(), values.min(), values.max(), ".3f")
 
 
 def describe(frame: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from eval.report.aggregate import add_texts, average, sort_rows
+from eval.report.aggregate import SPREADS, add_texts, average, sort_rows
 from eval.report.collect import (
     KEY,
     ORDER,
@@ -123,7 +123,7 @@ def build(runs: RunSet) -> Table | None:
 def average_runs(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds, one row per method and split."""
     means = average(frame, KEY, list_keys())
-    means = means[[name for name in means if not name.endswith("_ci95")]]
+    means = means[[name for name in means if not name.endswith(SPREADS)]]
     for name in ("auc_retrain_from", "muse_mode", "warning"):
         means = add_texts(means, frame, KEY, name)
     return sort_rows(means, SECTION, KEY)

@@ -10,7 +10,7 @@ import pandas as pd
 from eval.metrics import aggregates
 from eval.metrics.tofu import FORGET_FALLS
 from eval.report import sweeps
-from eval.report.aggregate import add_texts, average, sort_rows
+from eval.report.aggregate import SPREADS, add_texts, average, sort_rows
 from eval.report.collect import KEY, ORDER, FinishedRun, Results, RunSet, collect, name_unevaluated
 from eval.report.question_columns import COLUMNS, EVERY_SET, GATES, LABELS, THEMES
 from eval.report.question_metrics import OPTION_KEYS, Options
@@ -81,7 +81,7 @@ def build(runs: RunSet) -> Table | None:
                 parts[f"{', '.join(key)}: {theme}"] = cells
     notes = [*describe_columns(means, options), *describe_rows(frame, means)]
     notes += name_unevaluated(results)
-    intervals = [name for name in means if name.endswith("_ci95")]
+    intervals = [name for name in means if name.endswith(SPREADS)]
     csv = means.drop(columns=intervals).assign(truth_ratio_variant=options.truth_ratio)
     csv = csv.join(means[intervals])
     return Table(parts, notes, csv, captions=2, problems=results.problems)
@@ -163,9 +163,10 @@ def describe_columns(means: pd.DataFrame, options: Options) -> list[str]:
     formula = aggregates.formula(options.privacy_score, fluency)
     return [
         f"{UP} higher is better, {DOWN} lower, {NEAR} near the retain-only model's (PrivLeak: near "
-        f"0). x{PLUS_MINUS}h: mean over seeds, half-width of its 95 % interval. -: not measured; a "
-        "control has no likelihoods, it answers or refuses. real: real authors; world: world "
-        "facts; held-out: retain authors that no unlearning step saw.",
+        f"0). x{PLUS_MINUS}h: mean over seeds, half-width of its 95 % interval; m (a to b): "
+        "mean and range of two seeds. -: not measured; a control has no likelihoods, it answers or "
+        "refuses. real: real authors; world: world facts; held-out: retain authors that no "
+        "unlearning step saw.",
         f"Truth ratio: {options.truth_ratio}. Forget quality: p of a Kolmogorov-Smirnov test "
         "against the retain-only model. gate: mean over the examples, one number per gated layer; "
         "gate > .5: share of the last gated layer's gates.",

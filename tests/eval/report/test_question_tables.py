@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from eval.report.aggregate import SPREADS
 from eval.report.collect import find_runs
 from eval.report.tables.questions import build
 from tests.eval.report.made_runs import (
@@ -28,7 +29,7 @@ def test_csv_has_the_promised_columns_in_order(tmp_path):
     costs = ["heldout_rouge", "heldout_gate_fpr", "model_utility", "forget_quality"]
     costs += ["trainable_params", "train_seconds"]
     assert [name for name in names if name in costs] == costs
-    intervals = [name.endswith("_ci95") for name in names]
+    intervals = [name.endswith(SPREADS) for name in names]
     assert intervals == sorted(intervals)
 
 
@@ -70,6 +71,16 @@ def test_seeds_become_mean_and_interval(tmp_path):
     assert (row["retain_rouge"], row["retain_rouge_ci95"]) == ("", "")
     for cell in ("npo-grun (3 seeds)", "0.200\u00b1.248", "0.500/0.200"):
         assert cell in printed
+
+
+def test_two_seeds_have_a_range_and_no_interval(tmp_path):
+    """Of two seeds t(.975, 1) = 12.7: an interval of +-.64 around .15 would say nothing."""
+    for seed, rouge in ((1, 0.1), (2, 0.2)):
+        make_run(tmp_path, seed=seed, forget_rouge=rouge)
+    printed = write_table(tmp_path)
+    (row,) = read_csv(tmp_path)
+    assert (row["forget_rouge_ci95"], row["forget_rouge_min"]) == ("", "0.1")
+    assert "0.150 (0.100 to 0.200)" in printed and "\u00b1.6" not in printed
 
 
 @pytest.fixture
@@ -116,7 +127,7 @@ def test_markdown_of_gates_has_gated_models_alone(markdown):
 
 
 def test_latex_is_escaped_and_names_the_truth_ratio(tmp_path):
-    """GRUN's forget truth ratio is better when lower. t(.975, 1) = 12.7062, times .05: .635."""
+    """GRUN's forget truth ratio is better when lower."""
     for seed in (1, 2):
         options = {"variant": "gate=mlp_3", "truth_ratio_variant": "grun"}
         make_run(tmp_path, seed=seed, forget_rouge=seed / 10, **options)
@@ -125,7 +136,7 @@ def test_latex_is_escaped_and_names_the_truth_ratio(tmp_path):
     assert "\\caption{authors, tiny, forget10: overview." in text
     assert "Truth ratio: grun." in text
     assert "npo-grun-gate=mlp\\_3 (2 seeds)" in text
-    assert "0.150$\\pm$.635" in text
+    assert "0.150 (0.100 to 0.200)" in text
     (every,) = (part for part in text.split("\\begin{sidewaystable}") if ": every set." in part)
     assert "forget$\\downarrow$ & retain$\\uparrow$" in every.split("real")[2]
     assert text.count("{") == text.count("}") and text.isascii() and " 95 \\% " in text
