@@ -84,6 +84,7 @@ class UnlearningLoss:
         auxiliary = self.tuner.auxiliary_losses(answers)
         loss = omega * (forget + retain) + sum(auxiliary.values())
         parts = {"loss": loss, "forget": forget, "retain": retain, **auxiliary}
+        parts |= mean_gates(answers)
         return parts | ({"constrained": constrained} if self.objective.dual else {})
 
     def after_step(self, step: int, parts: dict[str, float]) -> None:
@@ -195,6 +196,18 @@ class UnlearningLoss:
         if is_main():
             write_json(path, self.known_reference_nll)
         wait()
+
+
+def mean_gates(answers: dict[str, AnswerLogits]) -> dict[str, Tensor]:
+    """gate_forget, gate_retain: the mean gate over layers and examples, in [0, 1], for the log;
+    nothing where no gate was read. Any pass over the forget prompts has the same gates."""
+    sides = {"forget": answers.get("forget", answers.get("idk")), "retain": answers.get("retain")}
+    means = {}
+    for name, side in sides.items():
+        if side is not None and side.gate_logits is not None:
+            gates = side.gate_logits.detach().sigmoid()
+            means[f"gate_{name}"] = gates.sum() / (len(gates) * side.examples)
+    return means
 
 
 def example_key(encoded: Encoded) -> str:
