@@ -38,7 +38,7 @@ from unlearn.config.flags import Options, flag, group, run_command
 from unlearn.config.options import RunOptions
 from unlearn.language_model.batches import pad
 
-RULES = ("scaled", "sum", "max")
+RULES = ("sum", "scaled", "max")
 
 
 @dataclass

@@ -21,6 +21,7 @@ from grun.adapter.fingerprint import same_base
 from grun.adapter.folder import CONFIG, WEIGHTS, AdapterConfig, read_folder
 from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
+from grun.request_origin import read_origin
 from unlearn.config.files import read_json, replace_directory, write_json
 
 FORMAT = 1
@@ -121,6 +122,7 @@ class RequestStack:
         config, tensors = read_folder(source)
         check_finite(source, tensors)
         self._check_fit(source, config)
+        origin = read_origin(source, config)
 
         def copy_adapter(temporary: Path):
             for file in (CONFIG, WEIGHTS):
@@ -130,6 +132,7 @@ class RequestStack:
         entry = describe_request(name, source, config, tensors) | {
             "bytes": (folder / WEIGHTS).stat().st_size,
             "train_seconds": train_seconds,
+            "origin": origin,
         }
         if not self.entries:
             self.base, self.prompt = config.base, config.prompt
@@ -190,7 +193,7 @@ def read_index(path: Path) -> dict:
             f"{path.parent} is a file, not a stack of requests; give the folder that holds {INDEX}"
         )
     if not path.exists():
-        return {"base": {}, "prompt": {}, "combination": {"rule": "scaled"}, "requests": []}
+        return {"base": {}, "prompt": {}, "combination": Combination().as_dict(), "requests": []}
     stored = read_json(path, object)
     if not isinstance(stored, dict) or "format" not in stored:
         raise ValueError(f"{path} is not the index of a stack of requests; give another folder")
@@ -208,6 +211,8 @@ def check_entries(entries: list[dict], base: dict) -> None:
         for key, kind in ENTRY_TYPES.items():
             if not isinstance(entry[key], kind):
                 raise TypeError(f"{key} is {entry[key]!r}")
+        if not isinstance(entry.get("origin", {}), dict):
+            raise TypeError(f"origin is {entry['origin']!r}")
         check_name(entry["name"])
     if len({entry["name"] for entry in entries}) < len(entries):
         raise TypeError("two requests have one name")

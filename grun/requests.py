@@ -18,9 +18,11 @@ from grun.adapter.composition import RULES, Combination
 from grun.adapter.folder import read_folder
 from grun.adapter.hub import resolve_folder
 from grun.request_cost import measure_cost
-from grun.request_stack import RequestStack, check_name
+from grun.request_origin import describe_origin, read_origin
+from grun.request_stack import RequestStack, check_name, describe_base
 from unlearn.config.files import read_json
 from unlearn.config.flags import Parser, run_command
+from unlearn.config.terminal import printable
 from unlearn.language_model.loading import load_model
 
 VERBS = {
@@ -51,7 +53,7 @@ def build_parser() -> Parser:
     add = verbs["add"]
     add.add_argument("source", help="adapter folder, finished GRUN run or hub id")
     add.add_argument(
-        "--rule", choices=RULES, help="how edits combine, from now on (a new stack: scaled)"
+        "--rule", choices=RULES, help="how edits combine, from now on (a new stack: sum)"
     )
     for name in ("multi_gate_coeff", "multi_gate_bias"):
         add.add_argument(
@@ -93,7 +95,7 @@ def list_requests(stack: RequestStack, args: Namespace) -> str:
     """All requests as a table, their base model and the combination rule."""
     if not stack.entries:
         return f"{stack.folder} holds no requests"
-    table = pd.DataFrame(stack.entries).drop(columns="source")
+    table = pd.DataFrame(stack.entries).drop(columns=["source", "origin"], errors="ignore")
     table["layers"] = table["layers"].map(lambda layers: " ".join(map(str, layers)))
     table["train_seconds"] = table["train_seconds"].map(lambda s: "-" if pd.isna(s) else f"{s:.1f}")
     count = len(table)
@@ -103,15 +105,24 @@ def list_requests(stack: RequestStack, args: Namespace) -> str:
 
 
 def show_request(stack: RequestStack, args: Namespace) -> str:
-    """The index entry of one request, and what its adapter was trained for."""
+    """What one request forgets, where it comes from, and what it is."""
     entry = stack.find_entry(args.name)
     config, _ = read_folder(stack.adapter_folder(args.name))
-    training = {
-        "base": config.base["id"],
-        "prompt": config.prompt,
-        "objective": config.recipe.get("objective"),
+    origin = entry.get("origin") or read_origin(entry["source"], config)
+    seconds = entry["train_seconds"]
+    lines = {"name": args.name} | describe_origin(origin)
+    lines |= {
+        "added": entry["added"],
+        "trained in": "-" if seconds is None else f"{seconds:.1f} s",
+        "from": entry["source"],
+        "base": describe_base(config.base),
+        "prompt": ", ".join(f"{key} {value}" for key, value in config.prompt.items()),
+        "edits": f"layers {' '.join(map(str, config.layers))}, rank {config.rank}",
+        "gate": entry["gate"],
+        "size": f"{entry['parameters']:,} numbers, {entry['bytes'] / 2**10:.0f} KiB",
     }
-    return pd.Series(entry | training).to_string()
+    width = max(map(len, lines))
+    return "\n".join(f"{label:{width}}  {printable(text)}" for label, text in lines.items())
 
 
 def report_cost(stack: RequestStack, args: Namespace) -> str:

@@ -33,7 +33,7 @@ LAYERS = {
         {"options"},
         {"inference", "gate_fitting"},
         {"engines"},
-        {"requests", "request_stack", "request_cost"},
+        {"requests", "request_stack", "request_cost", "request_origin"},
         {"loading", "train"},
         {"sequential"},
     ],

@@ -7,6 +7,7 @@ Each of K adapters was trained alone, against the original model, and all read t
 
 `scaled` with a = b = 0.6 is upstream's rule (renjie3/GRUN, pyreft/interventions.py,
 GatedLoreftIntervention_MultipleGate). Its c(1) is 1.2, so that one adapter alone is not itself.
+Under `sum`, the default, one adapter alone is bit for bit the run that trained it.
 """
 
 import math
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-RULES = ("scaled", "sum", "max")
+RULES = ("sum", "scaled", "max")
 
 
 @dataclass(frozen=True)

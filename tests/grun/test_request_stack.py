@@ -57,6 +57,22 @@ def test_rule_on_a_model(model, adapters, stack, rule):
     assert torch.equal(after[:, :-1], before[:, :-1])
 
 
+@pytest.mark.parametrize("k", [0, 8])
+def test_one_request_alone_is_its_run(model, adapters, stack, k):
+    """Bit for bit: the logits, and the tokens that follow them; 8 is ungated."""
+    run_requests(stack, "add", "a", str(adapters / str(k)))
+    outputs = []
+    for source in (adapters / str(k), stack):
+        grun.load(model, source)
+        tokens = model.generate(random_prompts(), max_new_tokens=4, do_sample=False)
+        outputs.append((model(random_prompts()).logits, tokens))
+        model.grun.remove()
+    (run_logits, run_tokens), (request_logits, request_tokens) = outputs
+    assert torch.equal(run_logits, request_logits)
+    assert torch.equal(run_tokens, request_tokens)
+    assert not torch.equal(run_logits, model(random_prompts()).logits)
+
+
 def test_attach_refuses_another_base_model(tokenizer, adapters, stack):
     run_requests(stack, "add", "a", str(adapters / "0"))
     with pytest.raises(ValueError, match="belongs to the base model tiny"):
@@ -87,6 +103,7 @@ def test_commands_at_once_lose_nothing(adapters, stack):
         (json.dumps(BROKEN | {"requests": [{}]}), "is damaged: KeyError.'name'"),
         (json.dumps(BROKEN | {"requests": [ENTRY | {"name": 5}]}), "is damaged: .*name is 5"),
         (json.dumps(BROKEN | {"requests": [ENTRY | {"layers": 5}]}), "is damaged: .*layers is 5"),
+        (json.dumps(BROKEN | {"requests": [ENTRY | {"origin": 5}]}), "is damaged: .*origin is 5"),
         (json.dumps(BROKEN | {"requests": [ENTRY] * 2}), "two requests have one name"),
         (json.dumps(BROKEN | {"base": {}}), "is damaged: KeyError.'id'"),
         (json.dumps(BROKEN | {"combination": {"colour": 1}}), "is damaged: TypeError"),

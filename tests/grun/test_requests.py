@@ -73,7 +73,7 @@ def test_list_shows_requests_in_order(adapters, stack, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:8]] == names
     assert lines[8].startswith("7 requests on tiny (")
-    assert lines[8].endswith("rule scaled, c(7) = 4.8")
+    assert lines[8].endswith("rule sum, c(7) = 1")
     index = json.loads((stack / "requests.json").read_text())
     assert [request["name"] for request in index["requests"]] == names
 
@@ -82,7 +82,7 @@ def test_show_describes_one_request(adapters, stack, capsys):
     run_requests(stack, "add", "alice", str(adapters / "0"))
     run_requests(stack, "show", "alice")
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("alice", "[2, 3]", "linear", "tiny"))
+    assert all(word in shown for word in ("alice", "layers 2 3", "linear", "tiny (fingerprint"))
     with pytest.raises(ValueError, match="has no request 'bob'; it has alice"):
         run_requests(stack, "show", "bob")
 

@@ -61,7 +61,7 @@ def test_stack_holds_the_adapters_of_single_runs(toy):
     runs, _ = toy
     stack = RequestStack(find_stack(runs))
     assert stack.names == SPLITS
-    assert stack.combination.rule == "scaled"
+    assert stack.combination.rule == "sum"
     for split in SPLITS:
         (run,) = runs.glob(f"*/tiny/{split}/idk-grun-*")
         for name in ("adapter.json", "adapter.safetensors"):
