@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
+from baselines.dropout import draw_per_example
 from unlearn.language_model.architecture import get_hidden_size
 from unlearn.language_model.batches import AnswerLogits, Batch, pad
 from unlearn.language_model.hidden_states import forward_with_states
@@ -68,7 +69,8 @@ class WholeModelTuner:
         state_layer: also return that decoder layer's output at the same positions.
         """
         encoded = [e for batch in batches.values() for e in batch.encoded]
-        joined = forward_with_states(self.model, pad(encoded, 0, self.device), state_layer)
+        keys = [key for batch in batches.values() for key in batch.keys]
+        joined = self.forward_joined(pad(encoded, 0, self.device, keys), state_layer)
         answers = {}
         first_row = 0
         first_example = 0
@@ -84,6 +86,10 @@ class WholeModelTuner:
             first_row = rows.stop
             first_example += len(batch)
         return answers
+
+    def forward_joined(self, batch: Batch, state_layer: int | None) -> AnswerLogits:
+        """The model's answers on one padded batch."""
+        return forward_with_states(self.model, batch, state_layer)
 
     def auxiliary_losses(self, answers: dict[str, AnswerLogits]) -> dict[str, Tensor]:
         """None."""
@@ -133,7 +139,8 @@ class FullTuner(WholeModelTuner):
 class LoraTuner(WholeModelTuner):
     """Trains A [r, in] and B [out, r] of W + (alpha / r) B A in linear layers.
 
-    Dropout acts on the update's input. The reference is the model with its updates switched off.
+    Dropout acts on the update's input; its masks are those of baselines/dropout.py. The reference
+    is the model with its updates switched off.
     """
 
     def __init__(
@@ -170,7 +177,15 @@ class LoraTuner(WholeModelTuner):
             except ValueError as error:
                 message = str(error).splitlines()[0]
                 raise ValueError(f"--lora_targets {' '.join(targets or [])}: {message}") from None
+        # as a set its order in adapter_config.json would change from process to process
+        saved_config = adapted.peft_config[adapted.active_adapter]
+        saved_config.target_modules = sorted(saved_config.target_modules)
+        self.dropout_rows = draw_per_example(adapted, seed)
         super().__init__(adapted, gradient_checkpointing)
+
+    def forward_joined(self, batch: Batch, state_layer: int | None) -> AnswerLogits:
+        self.dropout_rows.set(batch.keys, batch.attention_mask)
+        return super().forward_joined(batch, state_layer)
 
     @torch.no_grad()
     def reference_forward(self, batch: Batch, state_layer: int | None = None) -> AnswerLogits:

@@ -44,7 +44,12 @@ LAYERS = {
         {"evaluators"},
         {"run", "attacks", "sequential"},
     ],
-    "baselines": [{"guards", "tuners"}, {"options"}, {"train", "controls"}, {"sequential"}],
+    "baselines": [
+        {"guards", "dropout", "tuners"},
+        {"options"},
+        {"train", "controls"},
+        {"sequential"},
+    ],
     "rmu": [{"data", "parameters"}, {"losses"}, {"options"}, {"train"}, {"unlearn"}],
 }
 # The one module that knows which kinds of checkpoint there are.

@@ -33,7 +33,7 @@ CASES = {
     ),
     "idkpo-lora": (
         baselines_train,
-        ["--objective", "idkpo", "--tuner", "lora", "--lora_dropout", "0"],
+        ["--objective", "idkpo", "--tuner", "lora", "--lora_dropout", "0.3"],
     ),
     "npo-grun": (grun_train, ["--objective", "npo", "--layers", "1", "2", "--retain_loss", "kl"]),
 }

@@ -8,6 +8,7 @@ import torch
 from baselines import tuners
 from tests.baselines.tuner_cases import build_case, build_toy_loss, build_toy_sampler, parse_flags
 from tests.toy import FORGET, RETAIN
+from unlearn.config.files import read_json
 from unlearn.language_model.batches import forward_answers, pad
 from unlearn.language_model.from_scratch import build_tiny
 
@@ -84,3 +85,10 @@ def test_reference_is_computed_once_and_read_again(untied, prompt_encoder, tmp_p
     monkeypatch.setattr(tuner, "reference_forward", None)
     again.precompute_reference_nll(batches, tmp_path / "reference.json", 3)
     assert again.known_reference_nll == first.known_reference_nll
+
+
+def test_saved_lora_names_its_layers_in_order(untied, tmp_path):
+    """Not in the order of a set, which changes with PYTHONHASHSEED."""
+    build_tuner("lora", untied, False).model.save_pretrained(tmp_path)
+    targets = read_json(tmp_path / "adapter_config.json")["target_modules"]
+    assert len(targets) == 7 and targets == sorted(targets)

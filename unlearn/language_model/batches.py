@@ -4,6 +4,7 @@ Logits are packed: one row per scored token, and none for any other, so that no 
 that nobody reads. `AnswerLogits` is the form in which they go to every objective and metric.
 """
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,8 @@ class Batch:
                      prompt_lengths[b] - 1
     example_index    [N] int64: the example that each scored token belongs to, ascending
     token_index      [N] int64: its position in that example
+    keys             B texts, which the random numbers of each example follow from; none outside of
+                     a training step
     """
 
     encoded: list[Encoded]
@@ -32,6 +35,7 @@ class Batch:
     prompt_lengths: Tensor
     example_index: Tensor
     token_index: Tensor
+    keys: Sequence[str] = ()
 
     @property
     def labels(self) -> Tensor:
@@ -123,7 +127,7 @@ class AnswerLogits:
         )
 
 
-def pad(encoded: list[Encoded], pad_id: int, device="cpu") -> Batch:
+def pad(encoded: list[Encoded], pad_id: int, device="cpu", keys: Sequence[str] = ()) -> Batch:
     """Right-pad examples to the longest."""
     length = max(len(e.ids) for e in encoded)
     input_ids = torch.tensor([e.ids + [pad_id] * (length - len(e.ids)) for e in encoded])
@@ -136,7 +140,7 @@ def pad(encoded: list[Encoded], pad_id: int, device="cpu") -> Batch:
     example_index, token_index = torch.tensor(scored).T
     prompt_lengths = torch.tensor([e.prompt_length for e in encoded])
     tensors = (input_ids, attention_mask, prompt_lengths, example_index, token_index)
-    return Batch(encoded, *(tensor.to(device) for tensor in tensors))
+    return Batch(encoded, *(tensor.to(device) for tensor in tensors), keys)
 
 
 def pad_left(prompts: list[list[int]], pad_id: int, device="cpu") -> tuple[Tensor, Tensor]:

@@ -1,7 +1,9 @@
 """One batch over micro-batches and processes, with the gradient and the loss of the whole."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
@@ -63,3 +65,16 @@ def accumulate(
         for name, value in parts.items():
             total[name] = total.get(name, 0.0) + value.detach().float() * counts
     return {name: float(accelerator.reduce(value, "sum")) for name, value in total.items()}
+
+
+@contextmanager
+def seeded(accelerator: Accelerator, seed: int, step: int) -> Iterator[None]:
+    """Within it, torch's own generators follow from (seed, step, process); afterwards they are as
+    before.
+
+    Some models have dropout of their own, which a resumed run must draw as an uninterrupted one."""
+    device = accelerator.device
+    devices = [] if device.type in ("cpu", "mps") else [device]
+    with torch.random.fork_rng(devices, device_type=device.type):
+        torch.manual_seed(hash((seed, step, accelerator.process_index)))
+        yield

@@ -26,7 +26,7 @@ from unlearn.training.checkpoints import (
     save_checkpoint,
     save_model,
 )
-from unlearn.training.distribution import accumulate, build_accelerator
+from unlearn.training.distribution import accumulate, build_accelerator, seeded
 from unlearn.training.protocols import Loss
 
 # Seconds between progress lines; in a log file one now and then will do.
@@ -203,14 +203,13 @@ class Training:
         config = self.config
         if self.evaluation and step % self.evaluation.every == 0:
             self.evaluate(step)
-        # Dropout follows from (seed, step): a resumed run draws the same.
-        torch.manual_seed(hash((config.seed, step, self.accelerator.process_index)))
         lr = config.lr * self.rate(step)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = lr
-        parts = accumulate(
-            self.accelerator, self.stepper, self.items(step), step, config.micro_batch
-        )
+        with seeded(self.accelerator, config.seed, step):
+            parts = accumulate(
+                self.accelerator, self.stepper, self.items(step), step, config.micro_batch
+            )
         norm = self.accelerator.clip_grad_norm_(
             self.trained.values(), config.max_grad_norm or float("inf")
         )

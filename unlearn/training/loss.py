@@ -4,7 +4,7 @@ loss = omega (w_f F + w_r R) + the tuner's auxiliary losses
 omega = min(step / warmup, 1), or 1 without a warm-up
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -72,7 +72,7 @@ class UnlearningLoss:
     def __call__(
         self, part: list[UnlearningExample], whole: list[UnlearningExample], step: int
     ) -> dict[str, Tensor]:
-        answers = self.forward_answers(part, whole)
+        answers = self.forward_answers(part, whole, step)
         passes = [answers[name] for name in self.objective.reads]
         forget = self.options.forget_weight * self.objective.term(*passes, **self.forget_parameters)
         constrained = forget.new_zeros(())
@@ -129,11 +129,15 @@ class UnlearningLoss:
         return encoded
 
     def forward_answers(
-        self, part: list[UnlearningExample], whole: list[UnlearningExample]
+        self, part: list[UnlearningExample], whole: list[UnlearningExample], step: int
     ) -> dict[str, AnswerLogits]:
         """The tuned model's answers on each pass, with what the terms read of the frozen model."""
         encoded = self.encode(part, self.passes)
-        batches = {name: self.batch(examples) for name, examples in encoded.items()}
+        numbers = [whole.index(item) for item in part]
+        batches = {
+            name: self.batch(examples, [f"{step} {name} {number}" for number in numbers])
+            for name, examples in encoded.items()
+        }
         everything = self.encode(whole, self.passes) if len(whole) > len(part) else encoded
         answers = {
             name: answer.part_of(everything[name])
@@ -157,9 +161,9 @@ class UnlearningLoss:
             return replace(answers, reference_states=reference.states)
         return replace(answers, reference_logits=self.tuner.reference_forward(batch).logits)
 
-    def batch(self, encoded: list[Encoded]) -> Batch:
+    def batch(self, encoded: list[Encoded], keys: Sequence[str] = ()) -> Batch:
         """The examples, padded, on the tuner's device."""
-        return pad(encoded, self.pad_id, self.tuner.device)
+        return pad(encoded, self.pad_id, self.tuner.device, keys)
 
     def reference_nll(self, batch: Batch) -> Tensor:
         """[B]: S_ref, the frozen model's -log p of each answer, computed once per example."""
