@@ -21,11 +21,11 @@ from grun.inference.hooks import AdapterHooks
 from grun.request_stack import INDEX, RequestStack
 from unlearn.config.files import read_json
 from unlearn.config.run_directory import Run
-from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers, pad_left
+from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers
+from unlearn.language_model.generation import generate_ids
 from unlearn.language_model.loading import load_model, load_tokenizer
 from unlearn.language_model.models import resolve_template
 from unlearn.language_model.prompts import PromptEncoder
-from unlearn.language_model.sampling import GumbelNoise
 
 WEIGHTS = ("shared", "merged", "private")
 
@@ -71,22 +71,7 @@ class EvalModel:
         Greedy; with one seed per prompt, sampled at temperature 1 from the whole vocabulary, the
         same in any batch.
         """
-        tokenizer = self.prompt_encoder.tokenizer
-        ids, mask = pad_left(prompts, tokenizer.pad_token_id, self.device)
-        output = self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            logits_processor=None if seeds is None else [GumbelNoise(seeds)],
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        new_ids = [
-            row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row
-            for row in output[:, ids.shape[1] :].tolist()
-        ]
+        new_ids = generate_ids(self.model, self.prompt_encoder, prompts, max_new_tokens, seeds)
         return new_ids, self.adapter_hooks.gates if self.adapter_hooks else None
 
     def __enter__(self) -> "EvalModel":
