@@ -31,8 +31,9 @@ class TopicOptions(Options):
         ["bio-forget-corpus", "cyber-forget-corpus"],
         "what to forget, one corpus a topic (unlearn/benchmarks/corpora.py)",
         role="key",
+        file=True,
     )
-    retain_corpora: list[str] = flag(["wikitext"], "what to keep")
+    retain_corpora: list[str] = flag(["wikitext"], "what to keep", file=True)
     corpus_lines: str = flag(
         "parsed",
         "take the field `text` of a line, or the whole line, as upstream (but for "

@@ -15,6 +15,7 @@ from pathlib import Path
 from eval.attacks.answers import AttackInputs, AttackSettings
 from eval.attacks.options import AttackConfig
 from eval.attacks.registry import Attack, load_attacks
+from eval.evaluators.data_flags import build_evaluation_experiment
 from eval.evaluators.runs import select_runs
 from eval.report.attack_columns import require_listed
 from eval.report.attack_summary import (
@@ -27,9 +28,8 @@ from eval.run_each import run_each
 from eval.scoring.model import EvalModel, load_eval_model
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.opening import open_benchmark
-from unlearn.config.experiment import parse_experiment
 from unlearn.config.files import read_json, write_json
-from unlearn.config.flags import run_command
+from unlearn.config.flags import build_parser, run_command
 from unlearn.config.options import RunOptions
 from unlearn.config.run_directory import Run
 from unlearn.language_model.devices import has_packed_kernels, resolve_device
@@ -173,11 +173,12 @@ def attack_model(
 
 def main(argv: list[str] | None) -> None:
     """Attack the runs of one cell, each after its base model."""
-    experiment = parse_experiment(AttackConfig, argv, __doc__)
+    given = vars(build_parser(AttackConfig, __doc__).parse_args(argv))
+    experiment = build_evaluation_experiment(AttackConfig, given)
     config = experiment.config
     start = time.perf_counter()
     benchmark = open_benchmark(**config.data.opening())
-    split = config.split.split or benchmark.spec.default_split
+    split = config.data.resolve_split(config.split.split or benchmark.spec.default_split)
     inputs = build_inputs(benchmark, split, config.settings)
     attacks = choose_attacks(config.attacks.attacks, config.run.device)
     require_listed([entry.name for entry in attacks])

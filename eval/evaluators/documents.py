@@ -48,7 +48,7 @@ def evaluate_documents(experiment: Experiment) -> None:
     """
     config: DocumentConfig = experiment.config
     benchmark = open_benchmark(**config.data.opening())
-    split = config.split.split or benchmark.spec.default_split
+    split = config.data.resolve_split(config.split.split or benchmark.spec.default_split)
     benchmark.evaluation_sets(split)  # bad data stop the command before a model is loaded
     model = config.cell.model
     model_folder = model_directory(config.run.runs, experiment.benchmark_id, model)

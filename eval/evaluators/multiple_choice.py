@@ -126,7 +126,7 @@ def describe_hub_model(path: Path, model: str) -> Run:
             "tuner": "-",
             "variant": "",
             "seed": 42,
-            "benchmark_id": "wmdp",
+            "benchmark_id": path.parents[2].name,
             "config_key": {"model": model},
             "flags": {name: {"value": value, "origin": "default"} for name, value in flags.items()},
             "target": model,

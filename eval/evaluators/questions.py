@@ -75,7 +75,7 @@ def evaluate_questions(experiment: Experiment) -> None:
 def prepare_evaluation(config: QuestionConfig) -> QuestionEvaluation:
     """Read the benchmark's sets; bad data stop the command before a model is loaded."""
     benchmark = open_benchmark(**config.data.opening())
-    split = config.split.split or benchmark.spec.default_split
+    split = config.data.resolve_split(config.split.split or benchmark.spec.default_split)
     sets = benchmark.evaluation_sets(split)
     answers = [example.answer for examples in sets.values() for example in examples]
     questions = config.questions

@@ -6,10 +6,12 @@ A benchmark with an evaluator of its own adds a line here, a config in options.p
 from dataclasses import dataclass
 from pkgutil import resolve_name
 
+from eval.evaluators.data_flags import build_evaluation_experiment
 from eval.evaluators.options import DocumentConfig, MultipleChoiceConfig, QuestionConfig
 from unlearn.benchmarks.registry import BENCHMARKS, find_benchmark
-from unlearn.config.experiment import Experiment, build_experiment
+from unlearn.config.experiment import Experiment
 from unlearn.config.flags import flags
+from unlearn.config.run_directory import named_runs
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,18 @@ def build_evaluation(given: dict) -> tuple[Evaluator, Experiment]:
 
     Raises `ValueError` for a flag that belongs to another evaluator.
     """
-    benchmark = given.get("benchmark", "authors")
+    benchmark = given.get("benchmark") or name_benchmark(given.get("only", []))
     key = find_benchmark(benchmark).evaluator
     evaluator = EVALUATORS[key]
     foreign = [name for name in given if name not in evaluator.flag_names]
     if foreign:
         raise ValueError(f"--benchmark {benchmark} does not take {describe_flag(foreign[0])}")
-    return evaluator, build_experiment(evaluator.config, given)
+    return evaluator, build_evaluation_experiment(evaluator.config, given)
+
+
+def name_benchmark(paths: list[str]) -> str:
+    """The benchmark of the first run that --only names, else the default."""
+    return named_runs(paths)[0].config["benchmark"] if paths else "authors"
 
 
 def describe_flag(name: str) -> str:

@@ -17,6 +17,8 @@ class DataSettings:
     """What an opener reads: the data flags of a command, and the refusal sentences."""
 
     data_dir: str | None
+    data: str | None
+    forget_data: str | None
     authors: int | None
     heldout: int | None
     data_seed: int
@@ -27,6 +29,8 @@ def open_benchmark(
     name: str,
     *,
     data_dir: str | None = None,
+    data: str | None = None,
+    forget_data: str | None = None,
     authors: int | None = None,
     data_seed: int = 0,
     heldout: int | None = None,
@@ -36,6 +40,7 @@ def open_benchmark(
 
     name        one of `unlearn.benchmarks.registry.BENCHMARKS`
     data_dir    a folder with the benchmark's files; None reads the hub. Not for authors and muse.
+    data        own: a file with the rows, or a data set of the hub; forget_data: those to forget
     authors     authors: how many to generate, None = 40. tofu: keep the first and the last
                 authors/2 authors of full in every split about authors (even; a forget split must
                 lie in them whole), None = all 200. wmdp: subjects of a topic of the embedded world,
@@ -54,11 +59,21 @@ def open_benchmark(
     if data_dir is not None and not spec.takes_data_dir:
         others = ", ".join(other.name for other in BENCHMARKS.values() if other.takes_data_dir)
         raise ValueError(f"{name} is made here; --data_dir goes with --benchmark {others}")
+    for flag, path in (("data", data), ("forget_data", forget_data)):
+        if path is not None and not spec.takes_data:
+            others = ", ".join(other.name for other in BENCHMARKS.values() if other.takes_data)
+            raise ValueError(f"--{flag} {path}: rows of your own go with --benchmark {others}")
     for flag, size in (("authors", authors), ("heldout", heldout)):
         if size is not None and flag not in spec.data_flags:
             raise ValueError(f"{name} has no {SIZE_FLAGS[flag]}: leave --{flag} out")
     settings = DataSettings(
-        data_dir, authors, heldout, data_seed, load_refusals(idk_file, data_dir)
+        data_dir,
+        data,
+        forget_data,
+        authors,
+        heldout,
+        data_seed,
+        load_refusals(idk_file, data_dir),
     )
     return resolve_name(spec.opener)(spec, settings)
 

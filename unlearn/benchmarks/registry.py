@@ -61,6 +61,7 @@ class BenchmarkSpec:
     data_flags       the flags that change the data: of authors, heldout, data_seed
     embedded         generated from a seed, so nothing need be downloaded
     takes_data_dir   reads files from --data_dir
+    takes_data       reads rows of the user's, by --data and the flags that go with it
     finetunes_hub_models  a pretrained model learns the benchmark before it unlearns; else it
                      unlearns what it knows, and only a model from scratch is trained first
     hub              repository of the Hugging Face hub with the data
@@ -76,6 +77,7 @@ class BenchmarkSpec:
     data_flags: tuple[str, ...] = ()
     embedded: bool = False
     takes_data_dir: bool = True
+    takes_data: bool = False
     finetunes_hub_models: bool = True
     hub: str | None = None
 

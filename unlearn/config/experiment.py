@@ -9,9 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from unlearn.config.data_files import DIGITS, digest_file
 from unlearn.config.flags import build_config, build_parser, flag_values, flags
+from unlearn.config.options import DataOptions
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import LAYOUT, Run, check_folder_name, model_directory
 from unlearn.processes import is_main
@@ -44,20 +47,45 @@ class Experiment:
             if option.metadata["role"] == role and self.values[option.name] != plain[option.name]
         )
 
-    @property
-    def benchmark_id(self) -> str:
-        """The benchmark's directory name: `authors`, or `authors,authors=80` where data flags
-        differ from their defaults."""
-        return ",".join(part for part in (self.values["benchmark"], self.variant("data")) if part)
+    @cached_property
+    def data_content(self) -> str | None:
+        """The digest of the user's files that the benchmark reads; None without any."""
+        data = getattr(self.config, "data", None)
+        return data.content if isinstance(data, DataOptions) else None
 
     @property
+    def benchmark_id(self) -> str:
+        """The benchmark's directory name: `authors`; `authors,authors=80` where data flags differ
+        from their defaults; `tofu,data=1a2b3c4d` with the first digits of the digest of what is
+        read from the user's files."""
+        content = self.data_content and f"data={self.data_content[:DIGITS]}"
+        parts = (self.values["benchmark"], self.variant("data"), content)
+        return ",".join(part for part in parts if part)
+
+    @cached_property
     def config_key(self) -> dict[str, Any]:
-        """The values that decide a result: those of all flags but the volatile ones."""
-        return {
+        """The values that decide a result: those of all flags but the volatile ones, and digests of
+        the files that were read."""
+        decisive = {
             option.name: self.values[option.name]
             for option, _, _ in flags(type(self.config))
-            if option.metadata["role"] != "volatile"
+            if option.metadata["role"] not in ("volatile", "source")
         }
+        contents = {"data": self.data_content} if self.data_content else {}
+        return decisive | contents | self.file_contents
+
+    @property
+    def file_contents(self) -> dict[str, list[str]]:
+        """`contents of idk_file` -> digests of the files that a flag names."""
+        digests = {}
+        for option, _, _ in flags(type(self.config)):
+            if option.metadata["file"]:
+                value = self.values[option.name]
+                names = value if isinstance(value, list) else [value]
+                files = [name for name in names if name and Path(name).is_file()]
+                if files:
+                    digests[f"contents of {option.name}"] = [digest_file(name) for name in files]
+        return digests
 
     def run(self, objective: str, tuner: str = "") -> Run:
         """The run directory of this experiment.

@@ -23,7 +23,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from unlearn.config.ranges import Range, check_range
 from unlearn.processes import interruptible
 
-ROLES = ("setting", "key", "data", "volatile")
+ROLES = ("setting", "key", "data", "source", "volatile")
 
 
 def flag(
@@ -34,15 +34,18 @@ def flag(
     aliases: tuple[str, ...] = (),
     role: str = "setting",
     commas: bool = True,
+    file: bool = False,
     **bounds: float,
 ):
     """Return the dataclass field of one command-line flag.
 
     role: what the flag does to the name of the run directory. `key` flags are parts of the path,
-    `data` flags mark the benchmark's directory, `setting` flags mark the variant where they differ
-    from the recipe, `volatile` flags cannot change a result. aliases: upstream's names. commas: a
-    list may have commas between its values; False for paths, whose names may hold commas. bounds:
-    what a number, or each of a list, may be (the fields of `Range`)."""
+    `data` flags mark the benchmark's directory, `source` flags say where data lie, whose contents
+    mark it, `setting` flags mark the variant where they differ from the recipe, `volatile` flags
+    cannot change a result. aliases: upstream's names. commas: a list may have commas between its
+    values; False for paths, whose names may hold commas. file: the value, or one of a list, may be
+    a file, whose contents decide a result too. bounds: what a number, or each of a list, may be
+    (the fields of `Range`)."""
     assert role in ROLES
     metadata = {
         "help": help,
@@ -50,6 +53,7 @@ def flag(
         "aliases": aliases,
         "choices": tuple(choices),
         "commas": commas,
+        "file": file,
         "range": Range(**bounds),
     }
     if isinstance(default, list):

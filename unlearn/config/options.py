@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from unlearn.config.data_files import digest_folder, digest_json, digest_rows
 from unlearn.config.flags import Options, flag
 from unlearn.config.ranges import SEED_LIMIT
+from unlearn.config.row_selection import label_rows, label_where
 
 
 @dataclass
@@ -39,7 +41,22 @@ class DataOptions(Options):
     data_dir: str | None = flag(
         None,
         "folder with the benchmark's files; without it, what is not embedded comes from the hub",
-        role="volatile",
+        role="source",
+    )
+    data: str | None = flag(
+        None,
+        "own: rows with question and answer: a .jsonl, .json or .csv file, or ORG/NAME[:SPLIT] of "
+        "the hub",
+        role="source",
+    )
+    forget_data: str | None = flag(
+        None, "own: the rows to forget, in a file like --data", role="source"
+    )
+    forget_rows: str | None = flag(
+        None, "own: the rows to forget by number, from 0: 0-19,40", role="source"
+    )
+    forget_where: str | None = flag(
+        None, 'own: the rows to forget by a key: "entity=Tibo Nedaja"', role="source"
     )
     authors: int | None = flag(
         None, "number of authors (authors: 40; tofu: all 200)", role="data", minimum=1
@@ -53,13 +70,57 @@ class DataOptions(Options):
     data_seed: int = flag(
         0, "seed of the embedded generator", role="data", minimum=0, below=SEED_LIMIT
     )
-    idk_file: str | None = flag(None, "refusals, one a line (default: the benchmark's own)")
+    idk_file: str | None = flag(
+        None, "refusals, one a line (default: the benchmark's own)", file=True
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        flags = ("forget_data", "forget_rows", "forget_where")
+        given = [f"--{name}" for name in flags if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: name the rows to forget in one of these ways")
+
+    @property
+    def content(self) -> str | None:
+        """The digest of the data that lie in files of the user's, or in a data set that --data
+        names; None where the benchmark is made here, or its published data are read from the hub.
+
+        Raises `ValueError` for a file or folder that is not there."""
+        digests = []
+        if self.data_dir is not None:
+            digests.append(digest_folder(self.data_dir, self.benchmark))
+        digests += [digest_rows(name) for name in (self.data, self.forget_data) if name is not None]
+        return digests[0] if len(digests) == 1 else digest_json(digests) if digests else None
+
+    @property
+    def forget_label(self) -> str | None:
+        """What --forget_rows or --forget_where adds to the name of a split.
+
+        Raises `ValueError` for a value that names no rows."""
+        if self.forget_rows is not None:
+            return label_rows(self.forget_rows)
+        return None if self.forget_where is None else label_where(self.forget_where)
+
+    def resolve_split(self, split: str) -> str:
+        """`forget` -> `forget_rows0-19` where --forget_rows 0-19 is given, likewise `retain`; any
+        other split as it is. Raises `ValueError` for a split of other rows."""
+        label = self.forget_label
+        if label is None or split in ("full", f"forget_{label}", f"retain_{label}"):
+            return split
+        if split not in ("forget", "retain"):
+            raise ValueError(
+                f"--split {split} has other rows than --forget_rows or --forget_where; leave one out"
+            )
+        return f"{split}_{label}"
 
     def opening(self) -> dict:
         """The arguments of `unlearn.benchmarks.opening.open_benchmark`."""
         return {
             "name": self.benchmark,
             "data_dir": self.data_dir,
+            "data": self.data,
+            "forget_data": self.forget_data,
             "authors": self.authors,
             "data_seed": self.data_seed,
             "heldout": self.heldout,

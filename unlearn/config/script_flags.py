@@ -23,7 +23,11 @@ VARIABLES = {  # flags whose place is a variable in front of the script, since e
     "runs": "RUNS",
     "data_dir": "DATA_DIR",
 }
-DATA_FLAGS = [option.name for option in fields(DataOptions) if option.metadata["role"] == "data"]
+DATA_FLAGS = [
+    option.name
+    for option in fields(DataOptions)
+    if option.metadata["role"] in ("data", "source") and option.name not in VARIABLES
+]
 
 
 def parse_words(words: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ pretrained model would bring along: background facts, refusals to questions abou
 exist, and paraphrased questions. Every other model sees the split alone, as in TOFU.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -29,7 +29,8 @@ from unlearn.language_model.models import MODELS, resolve_template, trained_from
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.loop import TrainConfig, train
 
-SHARED = ("benchmark", "runs", "device", "data_seed", "data_dir", "authors", "heldout", "idk_file")
+# what the target of a cell has in common with the run that unlearns it
+SHARED = ("runs", "device", *(option.name for option in fields(DataOptions)))
 
 
 @dataclass
@@ -150,6 +151,7 @@ class FinetuneConfig:
     optimisation: OptimisationOptions = group(OptimisationOptions)
 
     def __post_init__(self):
+        self.model.split = self.data.resolve_split(self.model.split)
         trains_hub_models = find_benchmark(self.data.benchmark).finetunes_hub_models
         is_target_from_scratch = (
             trained_from_scratch(self.model.model) and self.model.split == "full"

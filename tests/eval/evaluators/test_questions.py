@@ -11,6 +11,7 @@ from eval.report import __main__ as report
 from eval.scoring.questions import QuestionScorer
 from grun import train as grun_train
 from tests.toy import copy_runs, finetune_toy
+from unlearn.config.data_files import digest_folder
 from unlearn.config.files import read_json, write_json, write_text
 from unlearn.config.flags import run_command
 from unlearn.synthetic import authors as fictional
@@ -43,7 +44,7 @@ def trained(tmp_path_factory, data):
     finetune_toy(runs, *flags, "--vocabulary", "400", depth=2, steps=2)
     size = ["--layers", "0", "1", "--steps", "2", "--batch", "4"]
     grun_train.main([*flags, "--runs", str(runs), "--objective", "gd", *size])
-    (run,) = (runs / "tofu" / "tiny" / "forget10").iterdir()
+    (run,) = (cell(runs) / "forget10").iterdir()
     run.rename(run.with_name("gd-grun-seed42"))
     return runs
 
@@ -54,9 +55,28 @@ def runs(trained, tmp_path):
     return copy_runs(trained, tmp_path / "runs")
 
 
+def cell(runs):
+    """The folder of the runs on the one data folder."""
+    (folder,) = runs.glob("tofu,data=*/tiny")
+    return folder
+
+
+def adopt(runs, data):
+    """Make the runs those of this folder, although another one trained them."""
+    old, new = cell(runs).parent, digest_folder(str(data), "tofu")
+    contents = read_json(cell(runs) / "full" / "target-seed42" / "config.json")["config_key"][
+        "data"
+    ]
+    for path in runs.rglob("*.json"):
+        text = path.read_text().replace(contents, new)
+        path.write_text(text.replace(old.name, f"tofu,data={new[:8]}"))
+    old.rename(old.with_name(f"tofu,data={new[:8]}"))
+
+
 def evaluate(runs, data, *flags):
-    cell = ["--benchmark", "tofu", "--data_dir", str(data), "--runs", str(runs)]
-    eval_run.main([*cell, "--max_new_tokens", "5", *flags])
+    adopt(runs, data)
+    where = ["--benchmark", "tofu", "--data_dir", str(data), "--runs", str(runs)]
+    eval_run.main([*where, "--max_new_tokens", "5", *flags])
 
 
 def fail(runs, data, capsys, *flags):
@@ -70,11 +90,11 @@ def fail(runs, data, capsys, *flags):
 
 
 def target_results(runs):
-    return runs / "tofu" / "tiny" / "full" / "target-seed42" / "eval" / "forget10"
+    return cell(runs) / "full" / "target-seed42" / "eval" / "forget10"
 
 
 def grun_results(runs):
-    return runs / "tofu" / "tiny" / "forget10" / "gd-grun-seed42" / "eval" / "forget10"
+    return cell(runs) / "forget10" / "gd-grun-seed42" / "eval" / "forget10"
 
 
 def change_data(data, tmp_path, split, **values):
@@ -163,7 +183,8 @@ def test_run_without_a_checkpoint_is_named(runs, data, capsys):
     assert not (grun_results(runs) / "summary.json").exists()
     report.main(["--runs", str(runs)])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Finished but not evaluated: tofu/tiny/forget10/gd-grun-seed42." in printed
+    assert "Finished but not evaluated:" in printed
+    assert f"{cell(runs).parent.name}/tiny/forget10/gd-grun-seed42." in printed
 
 
 def break_architecture(run, target):
