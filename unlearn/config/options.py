@@ -110,7 +110,8 @@ class DataOptions(Options):
             return split
         if split not in ("forget", "retain"):
             raise ValueError(
-                f"--split {split} has other rows than --forget_rows or --forget_where; leave one out"
+                f"--split {split} is not of the rows that --forget_rows or --forget_where names; "
+                "leave one out"
             )
         return f"{split}_{label}"
 
