@@ -19,6 +19,7 @@ class DataSettings:
     data_dir: str | None
     data: str | None
     forget_data: str | None
+    forget_label: str | None
     authors: int | None
     heldout: int | None
     data_seed: int
@@ -31,6 +32,7 @@ def open_benchmark(
     data_dir: str | None = None,
     data: str | None = None,
     forget_data: str | None = None,
+    forget_label: str | None = None,
     authors: int | None = None,
     data_seed: int = 0,
     heldout: int | None = None,
@@ -40,7 +42,8 @@ def open_benchmark(
 
     name        one of `unlearn.benchmarks.registry.BENCHMARKS`
     data_dir    a folder with the benchmark's files; None reads the hub. Not for authors and muse.
-    data        own: a file with the rows, or a data set of the hub; forget_data: those to forget
+    data        own: a file with the rows, or a data set of the hub
+    forget_data, forget_label   own: the rows to forget, by a file or as their split names them
     authors     authors: how many to generate, None = 40. tofu: keep the first and the last
                 authors/2 authors of full in every split about authors (even; a forget split must
                 lie in them whole), None = all 200. wmdp: subjects of a topic of the embedded world,
@@ -59,10 +62,12 @@ def open_benchmark(
     if data_dir is not None and not spec.takes_data_dir:
         others = ", ".join(other.name for other in BENCHMARKS.values() if other.takes_data_dir)
         raise ValueError(f"{name} is made here; --data_dir goes with --benchmark {others}")
-    for flag, path in (("data", data), ("forget_data", forget_data)):
-        if path is not None and not spec.takes_data:
-            others = ", ".join(other.name for other in BENCHMARKS.values() if other.takes_data)
-            raise ValueError(f"--{flag} {path}: rows of your own go with --benchmark {others}")
+    if not spec.takes_data and any((data, forget_data, forget_label)):
+        others = ", ".join(other.name for other in BENCHMARKS.values() if other.takes_data)
+        raise ValueError(
+            f"--data, --forget_data, --forget_rows and --forget_where are about rows of your own: "
+            f"pass --benchmark {others}, not {name}"
+        )
     for flag, size in (("authors", authors), ("heldout", heldout)):
         if size is not None and flag not in spec.data_flags:
             raise ValueError(f"{name} has no {SIZE_FLAGS[flag]}: leave --{flag} out")
@@ -70,6 +75,7 @@ def open_benchmark(
         data_dir,
         data,
         forget_data,
+        forget_label,
         authors,
         heldout,
         data_seed,

@@ -40,6 +40,19 @@ def find_document_retain_split(split: str) -> str:
     return "retain"
 
 
+def find_own_retain_split(split: str) -> str:
+    """forget_rows0-19 -> retain_rows0-19: the rows that a forget split of own data leaves.
+
+    Raises `ValueError` for any other name.
+    """
+    if not split.startswith("forget"):
+        raise ValueError(
+            f"{split!r} is no forget split of own data; take forget, forget_rows0-19 or "
+            "forget_KEY=VALUE"
+        )
+    return f"retain{split.removeprefix('forget')}"
+
+
 def refuse_retain_split(split: str) -> str:
     """Raise `ValueError`: WMDP has no model that never learned its corpora."""
     raise ValueError(f"wmdp has no retain split, so none goes with {split!r}; leave it out")
@@ -121,6 +134,17 @@ BENCHMARKS = {
             # data_seed draws the unknown authors that a model from scratch refuses to answer about
             data_flags=("authors", "heldout", "data_seed"),
             hub="locuslab/TOFU",
+        ),
+        BenchmarkSpec(
+            "own",
+            "rows of your own with question and answer (docs/own-data.md)",
+            "unlearn.benchmarks.own:open_own",
+            evaluator="questions",
+            contents="questions",
+            default_split="forget",
+            retain_split=find_own_retain_split,
+            data_flags=("data_seed",),
+            takes_data=True,
         ),
         _document_benchmark(
             "muse",

@@ -122,6 +122,7 @@ class DataOptions(Options):
             "data_dir": self.data_dir,
             "data": self.data,
             "forget_data": self.forget_data,
+            "forget_label": self.forget_label,
             "authors": self.authors,
             "data_seed": self.data_seed,
             "heldout": self.heldout,

@@ -15,7 +15,7 @@ from unlearn.benchmarks.registry import BENCHMARKS
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ("names", "authors\ntofu\nmuse\nmuse-news\nmuse-books\nwmdp"),
+        ("names", "authors\ntofu\nown\nmuse\nmuse-news\nmuse-books\nwmdp"),
         ("default-split authors", "forget10"),
         ("default-split muse-books", "forget"),
         ("retain-split authors forget10", "retain90"),
