@@ -11,7 +11,7 @@ from unlearn.synthetic.authors import REFUSALS
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("news", {}, "unknown benchmark 'news'; allowed: authors, tofu, muse"),
+        ("news", {}, "unknown benchmark 'news'; allowed: authors, tofu, own, muse"),
         ("authors", {"data_dir": "x"}, "--data_dir goes with --benchmark tofu"),
         ("authors", {"authors": 1}, "2 to 2000 authors"),
         ("tofu", {"data_dir": "/no/such"}, "--data_dir /no/such: no such folder"),
