@@ -34,7 +34,7 @@ class Report:
         steps = {f"table {spec.name}": partial(self.make_table, spec) for spec in specs}
         for spec in specs:
             for name, plot in PLOTS.get(spec.name, {}).items():
-                steps[f"plot {name}"] = partial(self.make_plot, name, plot)
+                steps[f"plot {name}"] = partial(self.make_plot, name, plot.draw)
         steps["page"] = partial(self.make_page, specs)
         run_each(steps, lambda name: steps[name]())
         if self.missing:
@@ -52,9 +52,9 @@ class Report:
         if table.problems:
             raise ValueError("; ".join(table.problems))
 
-    def make_plot(self, name: str, plot: Callable[[RunSet], Figure | None]) -> None:
+    def make_plot(self, name: str, draw: Callable[[RunSet], Figure | None]) -> None:
         """Draw one plot."""
-        figure = plot(self.runs)
+        figure = draw(self.runs)
         if figure is None:
             self.missing[f"{name}.png"] = "no run has what it draws"
         else:

@@ -1,60 +1,61 @@
 """forget_quality.png: the truth ratios that forget quality compares (import only).
 
-One panel per (benchmark, model, forget split); in it, for each run, the share of forget rows whose
-truth ratio is at most x. Forget quality asks whether a run's curve could be the retain-only
-model's; D is the widest gap between the two.
+One panel per method; in it the share of forget rows whose truth ratio is at most x, a curve for
+each of its runs, beside the target's and the retain-only model's. Forget quality asks whether a
+run's curve could be the retain-only model's; D is the widest gap between the two.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eval.metrics import tofu as metrics
 from eval.report.collect import ORDER, RunSet
-from eval.report.plots.style import clean_axes, legend_beside, new_figure
+from eval.report.plots.methods import Look, find_look, legend_handle, name_run
+from eval.report.plots.style import (
+    clean_axes,
+    name_picture,
+    new_grid,
+    place_legend,
+    title_panel,
+)
 from eval.report.rows import has_key, read_column, read_perturbed_nll, read_rows
 from eval.report.summary import evaluated_folders
 from unlearn.config.files import read_json
 
-UNTOUCHED = {"target": ("0.55", 1.8, "--"), "reference": ("black", 2.2, "-")}
+COLUMNS = 4
+PANEL = (2.9, 2.3)  # inches
+VIEW = (0.5, 99.5)  # percentiles of all truth ratios between which the axis lies
 
 
 @dataclass(frozen=True)
 class Curve:
     """One run's truth ratios, as log R [N], and its summary."""
 
-    name: str
-    objective: str
+    method: str
+    look: Look
     ratios: np.ndarray
     summary: dict
 
-    @property
-    def label(self) -> str:
-        """The name, with p and D where the run was compared with a reference."""
-        p = self.summary.get("forget_quality")
-        if p is None or self.objective == "reference":
-            return self.name
-        return f"{self.name}\np = {p:.2g}, D = {self.summary['forget_quality_statistic']:.2f}"
 
-
-def read_curves(runs: RunSet) -> dict[str, list[Curve]]:
-    """ "benchmark, model, split" -> the curves of its runs, target and reference first."""
-    panels: dict[str, list[Curve]] = {}
+def read_curves(runs: RunSet) -> dict[str, dict[str, list[Curve]]]:
+    """ "benchmark, model, split" -> method -> the curves of its runs."""
+    sections: dict[str, dict[str, list[Curve]]] = {}
     for run in runs.select("questions"):
         for folder in evaluated_folders(run):
             ratios = read_log_ratios(folder) if run.belongs_to(folder.name) else None
             if ratios is not None:
                 path = folder / "summary.json"
+                key = run.key
+                title = ", ".join((key["benchmark"], key["model"], folder.name))
+                look = find_look(key["objective"], key["tuner"])
                 summary = read_json(path) if path.exists() else {}
-                title = ", ".join((run.key["benchmark"], run.key["model"], folder.name))
-                curve = Curve(run.path.name, run.key["objective"], ratios, summary)
-                panels.setdefault(title, []).append(curve)
-    for curves in panels.values():
-        curves.sort(key=lambda curve: (ORDER.get(curve.objective, len(ORDER)), curve.name))
-    return dict(sorted(panels.items()))
+                curve = Curve(name_run(key), look, ratios, summary)
+                sections.setdefault(title, {}).setdefault(curve.method, []).append(curve)
+    return {title: dict(sorted(methods.items())) for title, methods in sorted(sections.items())}
 
 
 def read_log_ratios(folder: Path) -> np.ndarray | None:
@@ -67,25 +68,49 @@ def read_log_ratios(folder: Path) -> np.ndarray | None:
 
 
 def plot_forget_quality(runs: RunSet) -> Figure | None:
-    """None where no evaluated run has likelihoods."""
-    panels = read_curves(runs)
+    """None where no evaluated run but the target and the reference has likelihoods."""
+    sections = read_curves(runs)
+    panels = [
+        (section, method)
+        for section, methods in sections.items()
+        for method in methods
+        if method not in ORDER
+    ]
     if not panels:
         return None
-    figure, grid = new_figure(len(panels), 1, (8.5, 0.7 + 3.1 * len(panels)))
-    for axes, (title, curves) in zip(grid.flat, panels.items(), strict=True):
-        colours = iter(colormaps["tab20"](np.arange(0, 40, 2) % 21))
-        for curve in curves:
-            colour, width, dash = UNTOUCHED.get(curve.objective, (None, 1.3, "-"))
-            if colour is None:
-                colour = next(colours, "0.7")
-            style = {"color": colour, "linewidth": width, "linestyle": dash}
-            axes.ecdf(curve.ratios, label=curve.label, **style)
-        axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-        axes.set_title(title, fontsize=9)
-        clean_axes(axes)
-        legend_beside(axes)
+    figure, grid = new_grid(len(panels), COLUMNS, PANEL, 0.7, sharex=True, sharey=True)
+    for axes, (section, method) in zip(grid, panels, strict=True):
+        curves = sections[section]
+        draw_panel(axes, [*curves.get("target", []), *curves.get("reference", [])], curves[method])
+        heading = describe(method, curves[method])
+        title_panel(axes, heading if len(sections) == 1 else f"{heading}\n{section}", PANEL[0])
+    ratios = [c.ratios for methods in sections.values() for cs in methods.values() for c in cs]
+    grid[0].set_xlim(np.percentile(np.concatenate(ratios), VIEW) + [-0.2, 0.2])
     figure.supylabel("share of forget rows", fontsize=8)
     figure.supxlabel(
         "log truth ratio: left of 0 the true answer is likelier than the wrong ones", fontsize=8
     )
+    handles = [legend_handle(find_look(name, ""), name, is_line=True) for name in ORDER]
+    title = name_picture("Truth ratios on the forget set", list(sections))
+    place_legend(figure, handles, list(ORDER), None, title)
     return figure
+
+
+def draw_panel(axes: Axes, untouched: list[Curve], curves: list[Curve]) -> None:
+    """The distribution functions of one method's runs, and of the models to compare it with."""
+    axes.axvline(0, color="0.85", linewidth=0.8, zorder=0)
+    for curve in untouched:
+        axes.ecdf(curve.ratios, linewidth=1.4, **curve.look.line)
+    for curve in curves:
+        axes.ecdf(curve.ratios, linewidth=1.6, color=curve.look.colour)
+    clean_axes(axes, 7)
+
+
+def describe(method: str, curves: list[Curve]) -> str:
+    """The method, with p and D of each of its runs that was compared with a reference."""
+    known = [curve.summary for curve in curves if "forget_quality" in curve.summary]
+    if not known:
+        return method
+    quality = ", ".join(f"{summary['forget_quality']:.1g}" for summary in known)
+    widest = ", ".join(f"{summary['forget_quality_statistic']:.2f}" for summary in known)
+    return f"{method}\np {quality}; D {widest}"

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eval.report.collect import ORDER, RunSet
-from eval.report.plots.style import COLOURS, clean_axes, legend_above, new_figure
+from eval.report.plots.methods import find_look
+from eval.report.plots.style import clean_axes, legend_above, new_figure
 from eval.report.table import DOWN, NEAR, UP, name_method
 from eval.report.tables.documents import average_runs, collect_documents, is_single_request
 
@@ -25,7 +26,6 @@ PANELS = {
     "knowmem_r": (f"KnowMem r{UP}", 100),
     "privleak": (f"PrivLeak{NEAR}", 1),
 }  # number -> title, factor
-MARKERS = "osv^D"
 
 
 def plot_forget_steps(runs: RunSet) -> Figure | None:
@@ -41,17 +41,16 @@ def plot_forget_steps(runs: RunSet) -> Figure | None:
     if not experiments:
         return None
     frame["method"] = [name_curve(row) for _, row in frame.iterrows()]
-    methods = list(dict.fromkeys(frame.dropna(subset="experiment")["method"]))
     size = (12, 0.8 + 2.6 * len(experiments))
     figure, grid = new_figure(len(experiments), len(PANELS), size)
     for line, name in zip(grid, experiments, strict=True):
         for axes, number in zip(line, PANELS, strict=True):
             draw_untouched(axes, frame, number)
-            draw_methods(axes, frame[frame["experiment"] == name], number, methods)
+            draw_methods(axes, frame[frame["experiment"] == name], number)
         line[0].set_ylabel(EXPERIMENTS[name][0], fontsize=9)
         line[0].set_xlabel(EXPERIMENTS[name][1], fontsize=7, loc="left")
     labels = {label for axes in grid.flat for label in axes.get_legend_handles_labels()[1]}
-    legend_above(figure, list(grid.flat), min(6, len(labels)))
+    legend_above(figure, list(grid.flat), min(5, len(labels)))
     return figure
 
 
@@ -73,11 +72,11 @@ def draw_untouched(axes: Axes, frame: pd.DataFrame, number: str) -> None:
     clean_axes(axes, 7)
 
 
-def draw_methods(axes: Axes, frame: pd.DataFrame, number: str, methods: list[str]) -> None:
+def draw_methods(axes: Axes, frame: pd.DataFrame, number: str) -> None:
     """The curves of one experiment."""
     _, scale = PANELS[number]
     for name, curve in frame.groupby("method"):
-        place = methods.index(name)
         curve = curve.sort_values("step")
-        style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        axes.plot(curve["step"], scale * curve[number], label=name, markersize=4, **style)
+        look = find_look(curve["objective"].iloc[0], curve["tuner"].iloc[0])
+        style = look.point | look.line | {"label": name, "markersize": 5}
+        axes.plot(curve["step"], scale * curve[number], **style)

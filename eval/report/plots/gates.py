@@ -1,13 +1,13 @@
-"""gates.png: the gates of every run on every set (import only).
+"""gates.png: the gates of every method on every set (import only).
 
-One panel per (run, forget split); in it, for each gated layer, one histogram per evaluation set
-(bars to the right, 100 % as wide as the strip) and a dot for every example. Above each stands the
-share of its gates that are open (> .5): wanted are 100 % on forget, however a question is phrased,
-and 0 % on retain, whether the gate was trained on it or not (held-out).
+One panel per method (all its seeds), benchmark, model and forget split; in it, for each gated
+layer, one histogram per evaluation set (bars to the right, 100 % as wide as the strip) and a dot
+for every example. Above each stands the share of its gates that are open (> .5): wanted are 100 %
+on forget, however a question is phrased, and 0 % on retain, whether the gate was trained on it or
+not (held-out).
 """
 
-import math
-import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from eval.report.collect import FinishedRun, RunSet
-from eval.report.plots.style import AMBER, BLUE, ORANGE, SKY, clean_axes, new_figure, place_legend
+from eval.report.plots.methods import name_run
+from eval.report.plots.style import (
+    AMBER,
+    BLUE,
+    ORANGE,
+    SKY,
+    clean_axes,
+    name_picture,
+    new_grid,
+    place_legend,
+    title_panel,
+)
 from eval.report.rows import has_key, read_column, read_rows
 from eval.report.summary import evaluated_folders
 
@@ -30,24 +41,46 @@ STRIP_WIDTH = 0.8 / len(STRIPS)
 BINS = 20  # of a histogram of gates
 FIGURE_WIDTH = 13  # inches at most
 LAYER_WIDTH = 1.25  # inches of one layer's strips, so that the shares do not touch
+PANEL_HEIGHT = 2.4
 GOLDEN_RATIO = 0.618034
 
-Panel = tuple[str, list[str], dict[str, np.ndarray]]
+
+@dataclass(frozen=True)
+class Panel:
+    """The gates of one method: set name -> values [N, L] of all its seeds, under the names of the L
+    gated layers.
+    """
+
+    method: str
+    section: str
+    layers: tuple[str, ...]
+    seeds: int
+    gates: dict[str, np.ndarray]
+
+    @property
+    def heading(self) -> str:
+        """The method, with the number of seeds where there are several."""
+        return f"{self.method} ({self.seeds} seeds)" if self.seeds > 1 else self.method
 
 
 def read_panels(runs: RunSet) -> list[Panel]:
-    """(title, names of the L gated layers, set name -> gate values [N, L]) of every evaluated run
-    that has gates.
+    """A panel for every method that has gates; runs that gate other layers have one of their
+    own.
     """
-    panels = []
+    found: dict[tuple, list[dict[str, np.ndarray]]] = {}
     for run in runs.select("questions"):
         for folder in evaluated_folders(run):
-            gates = read_gates(folder)
+            gates = read_gates(folder) if run.belongs_to(folder.name) else {}
             if gates:
                 depth = next(iter(gates.values())).shape[1]
-                cell = [*Path(run.name).parts[:-2], folder.name]
-                title = f"{run.path.name}\n{', '.join(cell)}"
-                panels.append((title, name_layers(run, depth), gates))
+                section = ", ".join((run.key["benchmark"], run.key["model"], folder.name))
+                key = (section, name_run(run.key), name_layers(run, depth))
+                found.setdefault(key, []).append(gates)
+    panels = []
+    for (section, method, layers), seeds in sorted(found.items()):
+        names = [name for name in STRIPS if all(name in gates for gates in seeds)]
+        pooled = {name: np.concatenate([gates[name] for gates in seeds]) for name in names}
+        panels.append(Panel(method, section, layers, len(seeds), pooled))
     return panels
 
 
@@ -61,11 +94,12 @@ def read_gates(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def name_layers(run: FinishedRun, depth: int) -> list[str]:
+def name_layers(run: FinishedRun, depth: int) -> tuple[str, ...]:
     """The gated layers; a gate in closed form is one gate for all edited layers."""
     result = run.run.result
     layers = [result["gate_layer"]] if "gate_layer" in result else result.get("layers", [])
-    return [f"layer {layer}" for layer in layers] or [f"gate {i + 1}" for i in range(depth)]
+    names = [f"layer {layer}" for layer in layers] or [f"gate {i + 1}" for i in range(depth)]
+    return tuple(names)
 
 
 def plot_gates(runs: RunSet) -> Figure | None:
@@ -73,17 +107,14 @@ def plot_gates(runs: RunSet) -> Figure | None:
     panels = read_panels(runs)
     if not panels:
         return None
-    panel_width = max(3, 0.5 + LAYER_WIDTH * max(len(layers) for _, layers, _ in panels))
-    columns = min(len(panels), max(1, int(FIGURE_WIDTH / panel_width)))
-    rows = math.ceil(len(panels) / columns)
-    width = max(6.5, 0.6 + panel_width * columns)
-    figure, grid = new_figure(rows, columns, (width, 0.9 + 2.7 * rows), sharey=True)
-    for axes, (title, layers, gates) in zip(grid.flat, panels, strict=False):
-        draw_panel(axes, layers, gates)
-        lines = [textwrap.fill(line, int(14 * width / columns)) for line in title.splitlines()]
-        axes.set_title("\n".join(lines), fontsize=8, pad=16)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.remove()
+    width = max(3, 0.5 + LAYER_WIDTH * max(len(panel.layers) for panel in panels))
+    columns = max(1, int(FIGURE_WIDTH / width))
+    figure, grid = new_grid(len(panels), columns, (width, PANEL_HEIGHT), 0.9, sharey=True)
+    sections = {panel.section: None for panel in panels}
+    for axes, panel in zip(grid, panels, strict=True):
+        draw_panel(axes, list(panel.layers), panel.gates)
+        heading = panel.heading if len(sections) == 1 else f"{panel.heading}\n{panel.section}"
+        title_panel(axes, heading, width, pad=14)
     figure.supylabel("gate value (0: model untouched)", fontsize=8)
     figure.supxlabel(
         "per layer and set: histogram, one dot per example; above: share of gates > .5", fontsize=8
@@ -91,9 +122,10 @@ def plot_gates(runs: RunSet) -> Figure | None:
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
         for name, (label, colour, marker) in STRIPS.items()
-        if any(name in gates for _, _, gates in panels)
+        if any(name in panel.gates for panel in panels)
     ]
-    place_legend(figure, handles, [handle.get_label() for handle in handles], None)
+    labels = [handle.get_label() for handle in handles]
+    place_legend(figure, handles, labels, None, name_picture("Gates", list(sections)))
     return figure
 
 

@@ -3,6 +3,8 @@
 A panel per stack and rule; in it a line per request and per retain set.
 """
 
+import textwrap
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,7 +20,7 @@ from eval.report.plots.style import (
     YELLOW,
     clean_axes,
     legend_above,
-    new_figure,
+    new_grid,
 )
 from eval.report.tables.sequential import RETAIN_SETS, read_records, split_panels
 
@@ -32,12 +34,12 @@ def plot_sequential(runs: RunSet) -> Figure | None:
     panels = split_panels(read_records(runs))
     if not panels:
         return None
-    figure, grid = new_figure(1, len(panels), (1 + 4 * len(panels), 3.6), sharey=True)
-    for axes, (title, part) in zip(grid[0], panels.items(), strict=True):
+    figure, grid = new_grid(len(panels), 3, (4.2, 3.3), 0.4, sharey=True)
+    for axes, (title, part) in zip(grid, panels.items(), strict=True):
         draw_panel(axes, part)
-        axes.set_title(title, fontsize=8)
-    grid[0][0].set_ylabel("ROUGE-L recall", fontsize=8)
-    legend_above(figure, [grid[0][0]])
+        axes.set_title(textwrap.fill(title, 50), fontsize=8)
+    figure.supylabel("ROUGE-L recall", fontsize=8)
+    legend_above(figure, grid, 6)
     return figure
 
 

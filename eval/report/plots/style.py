@@ -1,6 +1,8 @@
 """What all plots share (import only): matplotlib without a display, colours, axes, and saving."""
 
+import math
 import os
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -18,8 +20,11 @@ PINK = "#CC79A7"
 AMBER = "#E69F00"
 SKY = "#56B4E9"
 YELLOW = "#F0E442"
-COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
+BLACK = "#000000"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, YELLOW)
 DPI = 160
+CHARACTERS_PER_INCH = 14  # of a panel's title
+MIN_WIDTH = 6.5  # inches, for a title or a legend above a single panel
 matplotlib.rcParams["text.parse_math"] = False  # names of runs may hold dollar signs
 
 
@@ -28,10 +33,42 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **options):
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
+def new_grid(
+    count: int, columns: int, panel: tuple[float, float], margin: float, **options
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels of `panel` inches in at most `columns` columns; `margin`: inches
+    above and below them, for titles and legends.
+    """
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    size = (max(MIN_WIDTH, 0.5 + panel[0] * columns), margin + panel[1] * rows)
+    figure, grid = new_figure(rows, columns, size, **options)
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.remove()
+    for axes in panels[max(0, count - columns) : count]:  # the lowest of their columns
+        axes.tick_params(labelbottom=True)
+    return figure, panels[:count]
+
+
 def clean_axes(axes: Axes, fontsize: float = 8) -> None:
     """Small tick labels, no frame above and on the right."""
     axes.tick_params(labelsize=fontsize)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def name_picture(subject: str, sections: list[str]) -> str:
+    """The title of a picture: its subject, and its section where it is the only one (else the
+    panels name theirs).
+    """
+    return f"{subject}: {sections[0]}" if len(sections) == 1 else subject
+
+
+def title_panel(axes: Axes, text: str, width: float, **options) -> None:
+    """A title of several lines above a panel of `width` inches, broken where it is wider."""
+    characters = int(width * CHARACTERS_PER_INCH)
+    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, characters)]
+    axes.set_title("\n".join(lines), fontsize=8, **options)
 
 
 def legend_above(figure: Figure, axes: list[Axes], columns: int | None = None) -> None:
@@ -43,8 +80,10 @@ def legend_above(figure: Figure, axes: list[Axes], columns: int | None = None) -
     place_legend(figure, list(handles.values()), list(handles), columns)
 
 
-def place_legend(figure: Figure, handles: list, labels: list[str], columns: int | None) -> None:
-    """A legend above the figure."""
+def place_legend(
+    figure: Figure, handles: list, labels: list[str], columns: int | None, title: str = ""
+) -> None:
+    """A legend above the figure, under a title."""
     figure.legend(
         handles,
         labels,
@@ -52,12 +91,9 @@ def place_legend(figure: Figure, handles: list, labels: list[str], columns: int 
         ncols=columns or len(labels),
         fontsize=8,
         frameon=False,
+        title=title or None,
+        title_fontsize=10,
     )
-
-
-def legend_beside(axes: Axes) -> None:
-    """A legend on the right of the axes."""
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def save(figure: Figure, path: Path) -> Path:

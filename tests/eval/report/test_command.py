@@ -80,8 +80,9 @@ def test_gates_are_read_per_run_layer_and_set(tmp_path):
     for name, values in gates.items():
         rows = [{"index": i, "gates": value} for i, value in enumerate(values)]
         write_json(run / "eval" / "forget10" / f"{name}.json", {"rows": rows})
-    ((title, layers, panel),) = read_panels(find_runs(tmp_path))
-    assert (title, layers) == ("npo-grun-seed42\nauthors, tiny, forget10", ["layer 3", "layer 7"])
-    assert panel.keys() == gates.keys()
-    assert all(np.array_equal(panel[name], gates[name]) for name in gates)
+    (panel,) = read_panels(find_runs(tmp_path))
+    assert (panel.method, panel.section) == ("npo-grun", "authors, tiny, forget10")
+    assert panel.layers == ("layer 3", "layer 7")
+    assert panel.gates.keys() == gates.keys()
+    assert all(np.array_equal(panel.gates[name], gates[name]) for name in gates)
     assert len(plot_gates(find_runs(tmp_path)).axes) == 1

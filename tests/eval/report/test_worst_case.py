@@ -4,10 +4,9 @@ runs.
 
 import pandas
 import pytest
-from matplotlib.patches import Rectangle
 
 from eval.report import __main__ as report
-from eval.report.plots.attacks import style_bars
+from eval.report.plots.attacks import draw_attacks
 from eval.report.tables.worst_case import build_table, collect_worst_cases, compare_controls
 from tests.eval.report.made_runs import read_csv
 from unlearn.config.files import write_json
@@ -149,10 +148,15 @@ def test_the_command_writes_both_tables_of_attacks(tmp_path, capsys):
     assert row["plain_questions_leak"] == "0.3" and "0.300" in printed.out
 
 
-def test_the_hatch_of_a_method_can_be_seen():
-    """The eighth method has the first one's colour, and stripes: white on it, in the bars and in
-    the legend, which draw it with the same words.
+def test_the_picture_writes_every_number():
+    """A row per method below the base's own score; a dash where there is no number, white text on
+    dark cells.
     """
-    first, eighth = (Rectangle((0, 0), 1, 1, **style_bars(place)) for place in (0, 7))
-    assert first.get_facecolor() == eighth.get_facecolor() != eighth.get_edgecolor()
-    assert eighth.get_hatch() and not first.get_hatch()
+    records = frame(attack("gd-grun", **GRUN), attack("npo-full", clean=(0.5, 0.0, None)))
+    axes = draw_attacks(records.assign(base_forget=0.95)).axes[0]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert rows == ["base: its own score", "gd-grun", "npo-full"]
+    cells = {text.get_position(): text for text in axes.texts}
+    assert [cells[0, row].get_text() for row in range(3)] == [".95", ".00", ".50"]
+    assert [cells[1, row].get_text() for row in range(3)] == [".95", ".30", "-"]
+    assert cells[0, 0].get_color() == "white" != cells[0, 1].get_color()
