@@ -15,31 +15,6 @@
 # DATA_DIR=folder reads the benchmark's files there; RUNS=folder holds the run directories. Always
 # one process.
 set -euo pipefail
+PROGRAMS=eval.run
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
-
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}"
-[[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
-if [[ -n ${ATTACKS:-} && $(ask_benchmark evaluator "$BENCHMARK") != questions ]]; then
-    echo "error: ATTACKS ask questions, and $BENCHMARK has none of TOFU's kind; leave it out" >&2
-    exit 2
-fi
-NPROC=1
-failed=0
-
-# What fails is named at the end; ctrl-C ends the script.
-try() { "$@" || failed=$?; (( failed != 130 )) || exit 130; }
-
-for model in $MODELS; do
-    for split in $SPLITS; do
-        cell=(--benchmark "$BENCHMARK" --model "$model" --split "$split")
-        cell+=(${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"})
-        try run_py eval.run "${cell[@]}" "$@"
-        [[ -z ${ATTACKS:-} ]] ||
-            try run_py eval.attacks.run "${cell[@]}" --attacks ${ATTACKS/#1/default} "$@"
-    done
-done
-try run_py eval.report ${RUNS:+--runs "$RUNS"}
-(( failed == 0 )) || {
-    echo "error: not everything could be evaluated, see above" >&2
-    exit "$failed"
-}
+exec "$PY" -m unlearn.grid eval "$@"

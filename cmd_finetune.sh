@@ -10,25 +10,6 @@
 # Flags go to `python -m unlearn.training.finetune`. DRY_RUN=1 prints the commands; DATA_DIR=folder
 # reads the benchmark's files there; RUNS=folder holds the run directories.
 set -euo pipefail
+PROGRAMS=unlearn.training.finetune
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
-
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SEEDS:=42}" "${REFERENCE:=0}"
-[[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
-find_data_flags "$@"
-
-splits=full
-if [[ $REFERENCE == 1 ]]; then
-    for split in $SPLITS; do
-        retain=$(ask_benchmark retain-split "$BENCHMARK" "$split")
-        splits+=" $retain"
-    done
-fi
-for model in $MODELS; do
-    for split in $splits; do
-        for seed in $SEEDS; do
-            run_py unlearn.training.finetune --benchmark "$BENCHMARK" --model "$model" \
-                --split "$split" --seed "$seed" \
-                ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
-        done
-    done
-done
+exec "$PY" -m unlearn.grid finetune "$@"

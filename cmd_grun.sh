@@ -15,36 +15,6 @@
 # SEQUENTIAL="forget10a forget10b": requests that come one by one, each trained alone, instead of
 # SPLITS; they have a table and a plot of their own.
 set -euo pipefail
+PROGRAMS=grun.train
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
-
-: "${BENCHMARK:=authors}" "${MODELS:=tiny}" "${SEEDS:=42}" "${REFERENCE:=0}"
-[[ -n ${SPLITS:-} ]] || SPLITS=$(ask_benchmark default-split "$BENCHMARK")
-[[ -n ${LOSSES:-} ]] || LOSSES=$("$PY" -m unlearn.config.script_flags objectives "$@")
-export BENCHMARK MODELS SPLITS
-find_data_flags "$@"
-
-if [[ $REFERENCE == 1 ]]; then
-    SEEDS=42 REFERENCE=1 ./cmd_finetune.sh ${DATA[@]+"${DATA[@]}"}
-fi
-if [[ -n ${SEQUENTIAL:-} ]]; then
-    run_requests grun.sequential "$@"
-    if [[ $(ask_benchmark evaluator "$BENCHMARK") == documents ]]; then
-        SPLITS=$SEQUENTIAL ./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}
-        exit
-    fi
-    NPROC=1 run_py eval.sequential --benchmark "$BENCHMARK" \
-        ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"}
-    exit
-fi
-for model in $MODELS; do
-    for split in $SPLITS; do
-        for loss in $LOSSES; do
-            for seed in $SEEDS; do
-                run_py grun.train --benchmark "$BENCHMARK" --model "$model" \
-                    --objective "$loss" --split "$split" --seed "$seed" \
-                    ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
-            done
-        done
-    done
-done
-./cmd_eval.sh ${DATA[@]+"${DATA[@]}"}
+exec "$PY" -m unlearn.grid grun "$@"

@@ -17,34 +17,6 @@
 # prints the commands; NPROC=n trains on n processes; DATA_DIR=folder reads corpora there
 # (<name>.jsonl); RUNS=folder holds the run directories.
 set -euo pipefail
+PROGRAMS="rmu.train grun.train"
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
-
-: "${MODELS:=tiny}" "${TUNERS=rmu adaptive_rmu}" "${LOSSES=gated_rmu gated_npo_kl}"
-: "${SEEDS:=42}" "${LAYERS:=}" "${MCQ:=}"
-find_data_flags "$@"
-
-# steer TUNER FLAGS...: at the recipe's layer, or at each of LAYERS
-steer() {
-    local tuner=$1 layer
-    shift
-    [[ -n $LAYERS ]] || run_py rmu.train "${cell[@]}" --seed "$seed" --tuner "$tuner" "$@"
-    for layer in $LAYERS; do
-        run_py rmu.train "${cell[@]}" --seed "$seed" --tuner "$tuner" --layer_id "$layer" "$@"
-    done
-}
-
-for model in $MODELS; do
-    cell=(--benchmark wmdp --model "$model")
-    cell+=(${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"})
-    for seed in $SEEDS; do
-        for tuner in $TUNERS; do
-            steer "$tuner" "$@"
-        done
-        for loss in $LOSSES; do
-            run_py grun.train "${cell[@]}" --seed "$seed" --objective "$loss" "$@"
-        done
-    done
-    NPROC=1 run_py eval.run "${cell[@]}" ${MCQ:+--mcq "$MCQ"} ${DATA[@]+"${DATA[@]}"}
-done
-NPROC=1
-run_py eval.report ${RUNS:+--runs "$RUNS"}
+exec "$PY" -m unlearn.grid wmdp "$@"

@@ -1,10 +1,9 @@
 # Sourced by every cmd_*.sh and by tests/run.sh: goes to the repository's root, finds or makes the
-# Python to use, and defines run_py and the functions that ask Python about flags and benchmarks.
+# Python to use, and defines run_py. The grid of a cmd_*.sh is run by `python -m unlearn.grid`.
 #
 #   PY=/path/to/python   use this Python; only the age of its transformers is checked
 #   DRY_RUN=1            print the commands instead of running them; no environment is made
-#   NPROC=n              run each training command on n processes, through accelerate launch
-#   ACCELERATE=file.yaml with NPROC: its configuration (baselines/accelerate/: FSDP, DeepSpeed)
+#   PROGRAMS="a.b c.d"   set by a script: with --help its header and their flags are printed
 #
 # Without PY: the active python if it has our packages, else .venv, which is made once and again
 # only when they change. REQUIREMENTS=requirements-dev.txt asks for the packages of that file too.
@@ -105,53 +104,35 @@ _find_python() {
     PY=.venv/bin/python
 }
 
+# The header of the script, then the flags of its programs, where a Python with our packages is at
+# hand: help makes no environment.
+_print_help() {
+    local name program
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$1"
+    for name in "${PY:-}" python python3 .venv/bin/python; do
+        if [[ -n $name ]] && _has_packages "$name"; then
+            for program in $PROGRAMS; do
+                printf '\n'
+                "$name" -m "$program" --help
+            done
+            return 0
+        fi
+    done
+    printf '\nThe flags of %s are listed once a start has made .venv.\n' "${PROGRAMS// / and }"
+}
+
+if [[ -n ${PROGRAMS:-} && " $* " =~ " "(-h|--help)" " ]]; then
+    _print_help "${BASH_SOURCE[1]}"
+    exit
+fi
 _find_python
 export PY
 # Waiting threads would spin, and where other programs use the cores a step takes many times longer.
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
 
-# run_py MODULE FLAGS...: prints the command, then runs it. --multi_gpu is accelerate's word for
-# several processes, on CPUs too; the program itself chooses device and precision.
+# run_py MODULE FLAGS...: prints the command, then runs it.
 run_py() {
-    local command=("$PY" -m "$@") how
-    how=(--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no)
-    how+=(--main_process_port 0)
-    [[ -z ${ACCELERATE:-} ]] || how=(--config_file "$ACCELERATE")
-    if (( ${NPROC:-1} > 1 )); then
-        command=("$PY" -m accelerate.commands.launch "${how[@]}" --num_processes "$NPROC" -m "$@")
-    fi
+    local command=("$PY" -m "$@")
     printf '+'; printf ' %q' "${command[@]}"; echo
     [[ -n ${DRY_RUN:-} ]] || "${command[@]}"
-}
-
-# ask_benchmark QUESTION BENCHMARK [SPLIT]: what unlearn/benchmarks says of it
-#   ask_benchmark default-split muse             forget
-#   ask_benchmark retain-split authors forget10  retain90
-ask_benchmark() { "$PY" -m unlearn.benchmarks "$@"; }
-
-# find_data_flags FLAGS...: sets DATA to those that say which data a run is about; the evaluation
-# and the reference models of the cell need them too.
-find_data_flags() {
-    local words word
-    words=$("$PY" -m unlearn.config.script_flags data "$@")
-    DATA=()
-    while IFS= read -r word; do
-        [[ -z $word ]] || DATA+=("$word")
-    done <<< "$words"
-}
-
-# run_requests MODULE FLAGS...: the splits of SEQUENTIAL as requests that come one after another,
-# for each model, objective and seed
-run_requests() {
-    local module=$1 model loss seed
-    shift
-    for model in $MODELS; do
-        for loss in $LOSSES; do
-            for seed in $SEEDS; do
-                run_py "$module" --splits $SEQUENTIAL --benchmark "$BENCHMARK" --model "$model" \
-                    --objective "$loss" --seed "$seed" \
-                    ${DATA_DIR:+--data_dir "$DATA_DIR"} ${RUNS:+--runs "$RUNS"} "$@"
-            done
-        done
-    done
 }

@@ -6,17 +6,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from itertools import chain
 
 import pytest
 
 from tests.toy import ROOT
+from unlearn.grid.variables import NEAR_MISSES
+from unlearn.grid.variables import SCRIPTS as SCRIPT_VARIABLES
 
 COMMANDS = sorted(path.name for path in ROOT.glob("cmd_*.sh"))
 SCRIPTS = [*COMMANDS, "tests/run.sh", ".ci/run"]
-GRID = (
-    "BENCHMARK MODELS SPLITS SEEDS LOSSES TUNERS REFERENCE ATTACKS DATA_DIR RUNS NPROC PY "
-    "REQUIREMENTS DRY_RUN"
-).split()
+GRID = {*chain(*SCRIPT_VARIABLES.values()), *NEAR_MISSES, "REQUIREMENTS"}
 
 
 def bash(*words, cwd="/", **variables):
@@ -54,9 +55,7 @@ def test_header_tells_what_on_what_and_how_long(script):
 def test_dry_run_prints_real_modules_and_passes_flags_on(script):
     commands = dry(script, "--lr", "1e-3 x")
     assert all(command.startswith("python -m ") for command in commands)
-    assert any(
-        r"--lr 1e-3\ x" in command for command in commands
-    )  # quoted: one word stays one word
+    assert any("--lr '1e-3 x'" in command for command in commands)  # one word stays one word
     for module in {command.split()[2] for command in commands}:
         assert importlib.util.find_spec(module), f"{script} names {module}, which does not exist"
 
@@ -76,21 +75,25 @@ def test_a_split_without_a_retain_split_is_an_error():
     assert done.returncode != 0 and "forget05_seq2" in done.stderr and done.stdout == ""
 
 
-def test_grun_grid_trains_then_evaluates():
+def test_grun_grid_makes_targets_trains_then_evaluates():
     commands = dry(
         "cmd_grun.sh",
         "--rank",
         "8",
-        MODELS="tiny big",
+        MODELS="tiny tiny-robust",
         LOSSES="gd idk",
         DATA_DIR="/some data",
         RUNS="else",
     )
-    where = r"--data_dir /some\ data --runs else"
-    cells = [f"--benchmark authors --model {model}" for model in ("tiny", "big")]
+    where = "--data_dir '/some data' --runs else"
+    cells = [f"--benchmark authors --model {model}" for model in ("tiny", "tiny-robust")]
     assert commands == [
         *(
-            f"python -m grun.train {cell} --objective {loss} --split forget10 --seed 42 {where} "
+            f"python -m unlearn.training.finetune {cell} --split full --seed 42 {where}"
+            for cell in cells
+        ),
+        *(
+            f"python -m grun.train {cell} --split forget10 --seed 42 {where} --objective {loss} "
             "--rank 8"
             for cell in cells
             for loss in ("gd", "idk")
@@ -118,7 +121,7 @@ def test_scripts_pass_data_flags_to_every_step():
     assert trained.endswith("--authors 12 --rank 2 --heldout=3") and evaluated.endswith(
         f"--split forget10 {data}"
     )
-    trained, control, evaluated, *_ = dry(
+    _, trained, control, evaluated, *_ = dry(
         "cmd_baseline.sh",
         "--lr",
         "1e-3",
@@ -129,7 +132,7 @@ def test_scripts_pass_data_flags_to_every_step():
     )
     assert (
         trained.endswith(f"--lr 1e-3 {data}")
-        and control.endswith(f"{data} --control keyword")
+        and control.endswith(f"--control keyword {data}")
         and evaluated.endswith(f"--split forget10 {data}")
     )
 
@@ -154,9 +157,10 @@ def test_flags_that_every_step_needs_are_refused(words):
 
 def test_scripts_launch_training_alone_by_accelerate():
     commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
-    assert "accelerate.commands.launch" in commands[0] and "--num_processes 3" in commands[0]
-    assert " -m grun.train --benchmark authors" in commands[0]
-    assert [command.split()[2] for command in commands[1:]] == ["eval.run", "eval.report"]
+    for command, module in zip(commands, ("unlearn.training.finetune", "grun.train")):
+        assert "accelerate.commands.launch" in command and "--num_processes 3" in command
+        assert f" -m {module} --benchmark authors" in command
+    assert [command.split()[2] for command in commands[2:]] == ["eval.run", "eval.report"]
 
 
 def test_muse_has_its_own_splits_evaluation_and_tables():
@@ -174,16 +178,24 @@ def test_muse_has_its_own_splits_evaluation_and_tables():
         ("cmd_baseline.sh", "baselines.sequential"),
         ("cmd_grun.sh", "grun.sequential"),
     ):
-        commands = dry(script, **requests)
-        assert commands[0].startswith(
-            f"python -m {module} --splits forget_sust1 forget_sust2 {cell}"
-        )
+        _, *commands = dry(script, **requests)
+        assert commands[0].startswith(f"python -m {module} {cell}")
+        assert commands[0].endswith("--objective gd --splits forget_sust1 forget_sust2")
         assert (
             commands[1:]
             == [f"python -m eval.run {cell} --split forget_sust{k}" for k in (1, 2)] + evaluated[1:]
         )
     done = bash(ROOT / "cmd_eval.sh", DRY_RUN="1", BENCHMARK="muse", ATTACKS="1")
     assert done.returncode == 2 and "ATTACKS" in done.stderr
+
+
+def test_help_prints_header_and_flags_and_runs_nothing():
+    """Once, with the flags of each program; no command is printed."""
+    done = bash(ROOT / "cmd_grun.sh", "--rank", "8", "--help", PY=sys.executable, MODEL="x")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Unlearns each forget split with GRUN")
+    assert done.stdout.count("usage: python -m grun.train [flags]") == 1
+    assert "\n+ " not in done.stdout and "#!" not in done.stdout and "set -euo" not in done.stdout
 
 
 FAKE_PYTHON = """#!/usr/bin/env bash

@@ -59,7 +59,8 @@ def is_command() -> bool:
 
 
 def stop_quietly() -> None:
-    """From now on, ctrl-C ends this command at once with one line and exit code 130.
+    """From now on, ctrl-C ends this command at once with one line and exit code 130, and a missing
+    package is one line too.
 
     Our packages call this first: the imports that follow take seconds, nothing is saved meanwhile,
     and some libraries turn KeyboardInterrupt into errors of their own."""
@@ -71,6 +72,25 @@ def stop_quietly() -> None:
 
     if is_command() and not loaded:
         signal.signal(signal.SIGINT, stop)
+        sys.excepthook = explain_missing_package
+
+
+def explain_missing_package(kind, error, trace) -> None:
+    """For a package that this Python lacks: one line that says what to do, and exit code 2. Any
+    other exception is printed as ever."""
+    name = (getattr(error, "name", None) or "").split(".")[0]
+    if kind is not ModuleNotFoundError or not name or name in (*PACKAGES, "pyvene_custom"):
+        sys.__excepthook__(kind, error, trace)
+        return
+    python = os.path.join(".venv", "bin", "python")
+    made = "has them" if os.path.exists(python) else "is made by bash cmd_grun.sh and has them"
+    print(
+        f"error: {sys.executable} has no package {name}; .venv {made}: "
+        f"run source .venv/bin/activate first, or write {python} for python",
+        file=sys.stderr,
+        flush=True,
+    )
+    sys.exit(2)
 
 
 @contextmanager

@@ -86,7 +86,8 @@ FAKE_PYTHON = """#!/usr/bin/env bash
 # Stands in for the commands; the first evaluation waits, and makes of ctrl-C what CODE says.
 echo "$*" >> "$CALLS"
 case "$*" in
-    *default-split*) echo forget10 ;;
+    *unlearn.grid.check*) ;;
+    *unlearn.grid*) exec "$PYTHON" "$@" ;;
     *eval.run*) sleep 20 & trap 'kill $!; exit $CODE' INT; echo started; wait ;;
 esac
 """
@@ -100,9 +101,11 @@ def test_interrupt_stops_the_script(tmp_path, script, code):
     python.write_text(FAKE_PYTHON)
     python.chmod(0o755)
     variables = {"PY": str(python), "CALLS": str(calls), "CODE": str(code)}
+    variables |= {"PYTHON": sys.executable, "RUNS": str(tmp_path / "runs")}
     process = start("bash", str(ROOT / script), SPLITS="forget01 forget05", **variables)
     while process.stdout.readline() != "started\n":
         assert process.poll() is None
+    assert "eval.run" in calls.read_text().splitlines()[-1]
     assert interrupt(process)[0] == 130
     assert sum("eval." in call for call in calls.read_text().splitlines()) == 1
 

@@ -70,7 +70,10 @@ def installed_version(package: str) -> str | None:
 
 
 def git(*words: str) -> str | None:
-    """What git says of this repository, or None where it cannot."""
+    """What git says of this repository; None where it cannot, and for an installed package, which
+    may lie in somebody else's repository."""
+    if not (REPOSITORY / ".git").exists():
+        return None
     command = ["git", "-C", str(REPOSITORY), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None

@@ -260,11 +260,13 @@ def build_train_config(config: FinetuneConfig, steps: int, precision: str) -> Tr
     )
 
 
-def ensure_finetuned(run: RunOptions, data: DataOptions, model: str, split: str = "full") -> Path:
+def ensure_finetuned(
+    run: RunOptions, data: DataOptions, model: str, split: str = "full", seed: int = 42
+) -> Path:
     """The run directory of the target (or, for a retain split, the reference) of a cell, which is
     trained now if it is missing."""
     values = vars(run) | vars(data)
-    given = {name: values[name] for name in SHARED if values[name] is not None}
+    given = {name: values[name] for name in SHARED if values[name] is not None} | {"seed": seed}
     experiment = build_experiment(FinetuneConfig, given | {"model": model, "split": split})
     role = experiment.config.model.role
     finetuned = experiment.run(role)

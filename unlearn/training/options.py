@@ -6,6 +6,7 @@ from unlearn.benchmarks.registry import find_benchmark
 from unlearn.benchmarks.wmdp import name_forget_split
 from unlearn.config.flags import Options, flag, group
 from unlearn.config.options import DataOptions, RunOptions
+from unlearn.config.ranges import SEED_LIMIT
 from unlearn.training.objective_options import ObjectiveOptions, SteeringOptions
 from unlearn.training.objectives import OBJECTIVES, resolve_objective
 from unlearn.training.stopping import STOPS
@@ -29,6 +30,12 @@ class TargetOptions(Options):
         None,
         "the model to unlearn (default: runs/<benchmark>/<model>/full/target-seed42, made if "
         "missing)",
+    )
+    target_seed: int = flag(
+        42,
+        "seed of the target that is made here, where --target names none",
+        minimum=0,
+        below=SEED_LIMIT,
     )
     split: str | None = flag(
         None, "forget split (default: the benchmark's)", aliases=("--tofu_split",), role="key"

@@ -44,7 +44,9 @@ def resolve_target(run: RunOptions, data: DataOptions, target: TargetOptions) ->
         return target.target
     finetunes = find_benchmark(data.benchmark).finetunes_hub_models
     is_tuned = target.model in MODELS if finetunes else trained_from_scratch(target.model)
-    return str(ensure_finetuned(run, data, target.model)) if is_tuned else target.model
+    if not is_tuned:
+        return target.model
+    return str(ensure_finetuned(run, data, target.model, seed=target.target_seed))
 
 
 def load_prompt_encoder(prompts: PromptOptions, model: str, target: str) -> PromptEncoder:
