@@ -27,6 +27,7 @@ LAYERS = {
         {"language_model"},
         {"benchmarks"},
         {"training"},
+        {"grid", "runs"},
     ],
     "grun": [
         {"adapter"},

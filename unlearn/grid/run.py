@@ -17,7 +17,7 @@ from tempfile import NamedTemporaryFile
 from unlearn.grid.commands import Command, count_cores, python_of
 from unlearn.grid.processes import Processes, Stopped, run_process, stoppable
 from unlearn.grid.progress import Screen, Stage, format_duration
-from unlearn.grid.records import Records
+from unlearn.grid.records import Records, digest_sources
 from unlearn.grid.resources import Gpu, describe_needs, find_gpus
 from unlearn.processes import STOPPED, STOPPED_LINE
 
@@ -70,6 +70,7 @@ class GridRun:
         self.environment = {"COLUMNS": width} | dict(environment)
         self.python = python_of(self.environment)
         self.records = Records(Path(runs))
+        digest_sources()  # now: a program that is started after an edit must not count as unedited
         self.processes = Processes()
         self.screen = Screen()
         self.failures: list[Failure] = []

@@ -135,9 +135,9 @@ def check_rate(word: str) -> None:
 
 def check_data_seeds(variables: Variables) -> None:
     """Raise `ValueError` for DATA_SEEDS on a benchmark whose rows are fixed."""
+    name, embedded = variables.benchmark.name, variables.benchmark.embedded
     seeds = variables.words("DATA_SEEDS")
-    if seeds and not variables.benchmark.embedded:
-        name = variables.benchmark.name
+    if seeds and not embedded:
         raise ValueError(
             f"DATA_SEEDS={quote(' '.join(seeds))}: the rows of {name} are fixed; vary the model "
             f"that is unlearned, TARGET_SEEDS={quote(' '.join(seeds))}"
