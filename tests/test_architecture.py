@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
@@ -191,6 +192,18 @@ def test_benchmarks_are_compared_by_no_name_outside():
 def test_texts_are_ascii():
     texts = [*FILES, *TESTS, *SCRIPTS, *CONFIGS]
     assert [str(path) for path in texts if not read(path).isascii()] == []
+
+
+def test_grids_are_planned_without_torch():
+    """A start with nothing to do must not wait for imports: the standard library alone."""
+    program = (
+        "import sys, unlearn.grid.__main__\n"
+        "print(*(sys.modules.keys() & {'torch', 'numpy', 'transformers', 'pandas'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
 
 
 def test_requirements_are_what_the_code_imports():

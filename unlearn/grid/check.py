@@ -57,7 +57,11 @@ def check_cells(cells: list[list[str]]) -> list[str]:
 
 
 def main(argv: list[str] | None) -> None:
-    (path,) = sys.argv[1:] if argv is None else argv
+    words = sys.argv[1:] if argv is None else argv
+    if len(words) != 1 or words[0].startswith("-"):
+        print(__doc__.strip())
+        return
+    (path,) = words
     problems = check_cells(json.loads(Path(path).read_text(encoding="utf-8")))
     if problems:
         raise ValueError("; ".join(problems))

@@ -14,8 +14,22 @@ from pathlib import Path
 
 from unlearn.config.files import format_bytes, read_json
 from unlearn.grid.commands import Command
-from unlearn.language_model.models import MODELS
 
+# billions of parameters by short name; those made here are too small to matter
+BILLIONS = {
+    "llama3.1-8b": 8.03,
+    "llama3.2-1b": 1.24,
+    "llama2-7b": 6.74,
+    "mistral-7b": 7.24,
+    "zephyr-7b": 7.24,
+    "qwen2.5-0.5b": 0.49,
+    "qwen2.5-1.5b": 1.54,
+    "qwen2.5-7b": 7.62,
+    "gemma2-2b": 2.61,
+    "gemma2-9b": 9.24,
+    "phi-1.5": 1.42,
+    "phi-3.5-mini": 3.82,
+}
 SAVED, CHECKPOINT, TRAINED, FROZEN = 4, 12, 16, 2  # bytes a parameter
 GIB = 2**30
 WORTH_SAYING = GIB  # smaller needs are not printed
@@ -51,8 +65,8 @@ def count_parameters(model: str) -> float:
     """The parameters of a model; 0 where nothing here says how many, and for small ones made here.
 
     Of a folder, from the size of its weights."""
-    if model in MODELS:
-        return MODELS[model].billions * 1e9
+    if model in BILLIONS:
+        return BILLIONS[model] * 1e9
     folder = Path(model) / "model" if (Path(model) / "model").is_dir() else Path(model)
     n_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     try:

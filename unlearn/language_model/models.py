@@ -13,12 +13,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model: its hub id ("" for a model trained from scratch), prompt template, and billions of
-    parameters (0: too small for estimates of disk and memory)."""
+    """A model: its hub id ("" for a model trained from scratch) and prompt template."""
 
     hub: str
     template: str = "qa"
-    billions: float = 0
 
 
 # The templates are those of GRUN's configuration (renjie3/GRUN, config/model_config.yaml).
@@ -26,18 +24,18 @@ MODELS = {
     "tiny": ModelSpec(""),
     # tiny, trained on many forms of every question: attacks need a base that understands them
     "tiny-robust": ModelSpec(""),
-    "llama3.1-8b": ModelSpec("meta-llama/Llama-3.1-8B", billions=8.03),
-    "llama3.2-1b": ModelSpec("meta-llama/Llama-3.2-1B", billions=1.24),
-    "llama2-7b": ModelSpec("NousResearch/Llama-2-7b-chat-hf", "llama2", billions=6.74),
-    "mistral-7b": ModelSpec("mistralai/Mistral-7B-v0.1", billions=7.24),
-    "zephyr-7b": ModelSpec("HuggingFaceH4/zephyr-7b-beta", billions=7.24),
-    "qwen2.5-0.5b": ModelSpec("Qwen/Qwen2.5-0.5B", billions=0.49),
-    "qwen2.5-1.5b": ModelSpec("Qwen/Qwen2.5-1.5B", billions=1.54),
-    "qwen2.5-7b": ModelSpec("Qwen/Qwen2.5-7B", billions=7.62),
-    "gemma2-2b": ModelSpec("google/gemma-2-2b", billions=2.61),
-    "gemma2-9b": ModelSpec("google/gemma-2-9b", billions=9.24),
-    "phi-1.5": ModelSpec("microsoft/phi-1_5", billions=1.42),
-    "phi-3.5-mini": ModelSpec("microsoft/Phi-3.5-mini-instruct", billions=3.82),
+    "llama3.1-8b": ModelSpec("meta-llama/Llama-3.1-8B"),
+    "llama3.2-1b": ModelSpec("meta-llama/Llama-3.2-1B"),
+    "llama2-7b": ModelSpec("NousResearch/Llama-2-7b-chat-hf", "llama2"),
+    "mistral-7b": ModelSpec("mistralai/Mistral-7B-v0.1"),
+    "zephyr-7b": ModelSpec("HuggingFaceH4/zephyr-7b-beta"),
+    "qwen2.5-0.5b": ModelSpec("Qwen/Qwen2.5-0.5B"),
+    "qwen2.5-1.5b": ModelSpec("Qwen/Qwen2.5-1.5B"),
+    "qwen2.5-7b": ModelSpec("Qwen/Qwen2.5-7B"),
+    "gemma2-2b": ModelSpec("google/gemma-2-2b"),
+    "gemma2-9b": ModelSpec("google/gemma-2-9b"),
+    "phi-1.5": ModelSpec("microsoft/phi-1_5"),
+    "phi-3.5-mini": ModelSpec("microsoft/Phi-3.5-mini-instruct"),
 }
 # upstream's template names -> ours
 TEMPLATE_NAMES = {"llama2": "llama2", "text": "text"} | dict.fromkeys(

@@ -15,6 +15,7 @@ from unlearn.grid.resources import (
     find_gpus,
     memory_needed,
 )
+from unlearn.language_model.models import MODELS
 
 GPU = Gpu("0", 80 * 2**30)
 
@@ -63,6 +64,10 @@ def test_parameters_of_a_folder(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"0" * 2000)
     assert count_parameters(str(tmp_path)) == 1000
     assert count_parameters("some/hub-id") == 0
+
+
+def test_every_model_of_a_hub_has_a_size():
+    assert {name for name, spec in MODELS.items() if spec.hub} == resources.BILLIONS.keys()
 
 
 def test_gpus_that_a_program_would_see(monkeypatch):
