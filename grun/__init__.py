@@ -3,6 +3,7 @@
     import grun
     model = grun.load(model, "runs/authors/tiny/forget10/idk-grun-seed42")
     model.generate(...)            # edited, as are model(...) and pipeline(...)
+    grun.answer(model, "Who?")     # the answer, the base's answer, the gates
     with model.grun.off():         # the base model
         model.generate(...)
     model.grun.remove()
@@ -12,15 +13,19 @@
 
 from unlearn.processes import stop_quietly
 
-__all__ = ["load"]
+__all__ = ["answer", "load"]
 
 stop_quietly()
 
 
 def __getattr__(name: str):
-    """Import `load` on demand: `python -m grun.requests` warns about a module imported before."""
+    """Import on demand: `python -m grun.requests` warns about a module imported before."""
     if name == "load":
         from grun.loading import load
 
         return load
+    if name == "answer":
+        from grun.answering import answer
+
+        return answer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

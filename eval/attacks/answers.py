@@ -60,7 +60,7 @@ def generate_rows(
         ids = [prompts[i].ids for i in indices]
         batch_seeds = None if seeds is None else [seeds[i] for i in indices]
         new_ids, gates = eval_model.generate(ids, settings.max_new_tokens, batch_seeds)
-        gate_rows = [None] * len(indices) if gates is None else gates.T.tolist()
+        gate_rows = [None] * len(indices) if gates is None else gates.movedim(-1, 0).tolist()
         for i, continuation, gate_row in zip(indices, new_ids, gate_rows, strict=True):
             text = tokenizer.decode(continuation, skip_special_tokens=True).strip()
             continuations[i] = text, gate_row

@@ -19,7 +19,7 @@ def generate_answers(
     answers: list = [None] * len(prompts)
     for indices in progress(batch_by_length([len(prompt) for prompt in prompts], batch_size)):
         new_ids, gates = eval_model.generate([prompts[i] for i in indices], max_new_tokens)
-        gate_rows = [None] * len(indices) if gates is None else gates.T.tolist()
+        gate_rows = [None] * len(indices) if gates is None else gates.movedim(-1, 0).tolist()
         for i, ids, gate_row in zip(indices, new_ids, gate_rows, strict=True):
             answers[i] = tokenizer.decode(ids, skip_special_tokens=True).strip(), gate_row
     return answers

@@ -143,12 +143,21 @@ class AdapterHooks:
         The last prefill of this thread, or of any where this one has run none. [L, B] of one
         adapter, [K, L, B] of a list, NaN where adapter k does not gate that layer.
         """
-        logits = self.last_logits if self.state.logits is None else self.state.logits
-        values = [logits for _, logits in sorted(logits.items())]
+        values = [logits for _, logits in sorted(self._recorded_logits.items())]
         if not values or all(bool(v.isnan().all()) for v in values):
             return None
         stacked = torch.stack([v.to(values[0].device) for v in values], 1)
         return stacked[0] if self.is_single else stacked
+
+    @property
+    def _recorded_logits(self) -> dict[int, Tensor]:
+        """layer -> gate logits [K, B] of the last prefill."""
+        return self.last_logits if self.state.logits is None else self.state.logits
+
+    @property
+    def gate_layers(self) -> list[int]:
+        """The layers of `gate_logits` and `gates`, in depth order."""
+        return sorted(self._recorded_logits)
 
     @property
     def gates(self) -> Tensor | None:

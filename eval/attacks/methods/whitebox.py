@@ -4,15 +4,14 @@ Removing an adapter restores the model before unlearning, so for adapters "gate_
 of the method and no secret.
 """
 
-from contextlib import nullcontext
-
 import torch
 
 from eval.attacks.answers import AttackInputs, generate_rows
 from eval.attacks.prompts import iterate_sides, plain_prompts, prefill_ids
 from eval.attacks.registry import attack
+from eval.scoring.bare_model import bare_model
 from eval.scoring.batching import batch_by_length
-from eval.scoring.model import EvalModel, FilteredModel
+from eval.scoring.model import EvalModel
 from unlearn.benchmarks.examples import Example
 from unlearn.language_model.architecture import find_decoder_layers, find_final_norm
 from unlearn.language_model.batches import Batch, pad
@@ -24,14 +23,9 @@ def gate_off(eval_model: EvalModel, inputs: AttackInputs) -> list[dict]:
     """The plain questions without the adapter (GRUN's, LoRA) or the input filter of a control; no
     rows where the model has neither.
     """
-    bare = EvalModel(eval_model.name, eval_model.model, eval_model.prompt_encoder)
-    if eval_model.adapter_hooks:
-        disable = eval_model.adapter_hooks.off
-    else:
-        disable = getattr(eval_model.model, "disable_adapter", nullcontext)
-    if disable is nullcontext and not isinstance(eval_model, FilteredModel):
-        return []
-    with disable():
+    with bare_model(eval_model) as bare:
+        if bare is None:
+            return []
         prompts = plain_prompts(bare.prompt_encoder, inputs.sides)
         return generate_rows(bare, prompts, inputs.settings, "gate off")
 
