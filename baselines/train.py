@@ -25,6 +25,7 @@ from unlearn.language_model.prompts import PromptEncoder
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.evaluation import evaluate_during_training
+from unlearn.training.hints import hint_unmoved
 from unlearn.training.loop import train
 from unlearn.training.loss import UnlearningLoss
 from unlearn.training.objectives import OBJECTIVES, RETAIN_TERMS
@@ -132,6 +133,7 @@ def train_baseline(experiment: Experiment) -> Path:
     sampler = with_alternates(config, sampler, tuner.model, prompt_encoder, target, run.path.parent)
     loss = build_loss(config, tuner, prompt_encoder, sampler)
     result = run_training(config, tuner, loss, sampler, run, prompt_encoder.tokenizer)
+    hint_unmoved(run, config.training.lr)
     run.finish(result | {"trainable_params": tuner.trainable_params})
     return run.path
 

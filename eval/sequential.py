@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from eval.evaluators.data_flags import describe_digest, read_source_flags
 from eval.metrics.tofu import rouge_recall
 from eval.report.collect import find_runs
 from eval.report.report import Report
@@ -35,7 +36,8 @@ from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import parse_experiment
 from unlearn.config.files import read_json, write_json
 from unlearn.config.flags import Options, flag, group, run_command
-from unlearn.config.options import RunOptions
+from unlearn.config.options import DataOptions, RunOptions
+from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import pad
 
 RULES = ("sum", "scaled", "max")
@@ -55,7 +57,10 @@ class StackOptions(Options):
     withdraw: str | None = flag(
         None, "the request that is withdrawn at the end (default: the middle one)"
     )
-    data_dir: str | None = flag(None, "folder with the benchmark's files", role="volatile")
+    data_dir: str | None = flag(
+        None, "folder with the benchmark's files (default: the requests')", role="source"
+    )
+    data: str | None = flag(None, "own: rows (default: those of the requests)", role="source")
     benchmark: str = flag("authors", "whose recipe sets max_new_tokens", role="key")
     batch_size: int = flag(64, "examples per forward", role="volatile", minimum=1)
     max_new_tokens: int = flag(256, "length limit of greedy generation", minimum=1)
@@ -75,24 +80,39 @@ class SequentialEvalConfig:
     stacks: StackOptions = group(StackOptions)
 
 
-def open_recipe_benchmark(recipe: dict, data_dir: str | None) -> Benchmark:
-    """The benchmark that a request was trained on, as its adapter's recipe names it."""
-    names = ("authors", "heldout")
-    sizes = {name: recipe[name] for name in names if recipe.get(name) is not None}
-    return open_benchmark(
-        recipe["benchmark"],
-        data_dir=data_dir,
-        data_seed=recipe.get("data_seed", 0),
-        idk_file=recipe.get("idk_file"),
-        **sizes,
-    )
+def open_recipe_benchmark(recipe: dict, source: dict) -> Benchmark:
+    """The benchmark that a request was trained on, as its adapter's recipe names it.
+
+    source: where files of the user's lie. Raises `ValueError` where they are not those of the
+    recipe."""
+    names = ("benchmark", "authors", "heldout", "data_seed", "idk_file")
+    stored = {name: recipe[name] for name in names if recipe.get(name) is not None}
+    options = DataOptions(**stored | source)
+    if options.content != recipe.get("data"):
+        words = " ".join(f"--{name} {value}" for name, value in source.items())
+        raise ValueError(
+            f"the requests were trained on {describe_digest(recipe.get('data'))}, and "
+            f"{words or 'without --data_dir there'} is {describe_digest(options.content)}: pass "
+            "--data_dir or --data with what they were trained on"
+        )
+    return open_benchmark(**options.opening())
+
+
+def find_source(folder: Path, names: list[str], options: "StackOptions") -> dict:
+    """Where files of the user's lie: as the flags say, else as the first request's run says."""
+    given = {name: getattr(options, name) for name in ("data_dir", "data")}
+    given = {name: value for name, value in given.items() if value is not None}
+    run = Run(folder.parents[2] / names[0] / folder.name)
+    return given or (read_source_flags(run) if run.done else {})
 
 
 def select_sets(benchmark: Benchmark, splits: list[str]) -> dict[str, list[Example]]:
     """The sets that every stage is evaluated on."""
     common = benchmark.evaluation_sets(splits[0])
     sets = {split: benchmark.examples(split) for split in splits}
-    return sets | {name: common[name] for name in ("retain", "heldout") if name in common}
+    requested = {example.pair for examples in sets.values() for example in examples}
+    common["retain"] = [row for row in common["retain"] if row.pair not in requested]
+    return sets | {name: common[name] for name in ("retain", "heldout") if common.get(name)}
 
 
 def list_stages(names: list[str], withdrawn: str) -> dict[str, list[str]]:
@@ -152,7 +172,7 @@ def evaluate_stack(folder: Path, config: SequentialEvalConfig) -> list[dict]:
         if withdrawn not in hooks.names:
             names = ", ".join(hooks.names)
             raise ValueError(f"--withdraw {withdrawn}: {folder} has the requests {names}")
-        benchmark = open_recipe_benchmark(recipe, options.data_dir)
+        benchmark = open_recipe_benchmark(recipe, find_source(folder, hooks.names, options))
         sets = select_sets(benchmark, hooks.names)
         records = []
         for rule in options.rules:

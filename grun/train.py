@@ -22,6 +22,7 @@ from grun.engines.choose import choose_engine
 from grun.engines.tuner import GrunTuner
 from grun.gate_fitting.answer_tag import find_answer_tag
 from grun.gate_fitting.calibration import calibrate_gate, hold_out_validation
+from grun.gate_fitting.contexts import check_names
 from grun.gate_fitting.fit import attach_metric_gate
 from grun.gate_fitting.prompt_forms import ask_in_forms
 from grun.options import DTYPES, GrunConfig
@@ -38,6 +39,7 @@ from unlearn.language_model.prompts import PromptEncoder
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.evaluation import evaluate_during_training
+from unlearn.training.hints import hint_unmoved
 from unlearn.training.loop import train
 from unlearn.training.loss import UnlearningLoss
 from unlearn.training.options import reads_corpora
@@ -131,9 +133,12 @@ def build_question_sampler(
     """(batches of questions, retain examples that are held out to calibrate a trained gate)."""
     seed = config.run.seed
     sampler = build_sampler(benchmark, config.target, config.pairing, config.training, seed)
+    policy = config.plus.policy()
+    if policy.fit == "metric" and policy.reads == "token":
+        check_names(sampler.forget)
     if config.plus.joined_items:
         sampler = ask_in_forms(sampler)
-    if config.plus.policy().needs_calibration:
+    if policy.needs_calibration:
         return hold_out_validation(sampler, seed)
     return sampler, []
 
@@ -220,6 +225,7 @@ def fit_adapter(
         lambda path: adapter.save(path / "adapter"),
         evaluate_during_training(config.training, loss, sampler),
     )
+    hint_unmoved(run, config.training.lr)
     gate_result |= calibrate_gate(
         adapter, tuner, prompt_encoder, sampler.forget, validation, config.plus.gate_fpr
     )

@@ -19,6 +19,24 @@ MIN_TARGET_AUROC = 0.7
 REFERENCE_AUROC = (0.2, 0.8)
 
 
+# a gate in closed form is fitted to open on 99 % of the forget questions and .5 % of the others
+MIN_GATE_FORGET = 0.9
+MAX_GATE_VALIDATION = 0.02
+
+
+def check_gate(result: dict) -> str | None:
+    """A sentence about a gate in closed form that misses forget questions in the forms that it was
+    fitted on, or opens on held-out questions of the retain set; result: the run's result.json.
+    """
+    forget, others = (result.get(f"gate_{name}_fires") for name in ("forget", "validation"))
+    problems = []
+    if forget is not None and forget < MIN_GATE_FORGET:
+        problems.append(f"opens on {forget:.2f} of its own forget questions only")
+    if others is not None and others > MAX_GATE_VALIDATION:
+        problems.append(f"opens on {others:.3f} of held-out retain questions")
+    return f"the gate {' and '.join(problems)}" if problems else None
+
+
 def find_low_values(summary: dict, floors: dict[str, float]) -> list[str]:
     """A sentence for each number that was measured and lies below its floor."""
     return [

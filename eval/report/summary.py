@@ -71,11 +71,13 @@ def write_summary(folder: str | Path, options: Options | None = None) -> dict:
         reference = read_rows(reference_run / "eval" / folder.name) if reference_run else None
         summary = summarise(sets, options, reference, target)
         config = read_json(folder.parents[1] / "config.json")
+        result = folder.parents[1] / "result.json"
         target_summary = summarise(target, options) if target else None
         warnings = [
             validity_checks.warning(config.get("objective", ""), summary, target_summary),
             check_wrong_answers(sets),
             check_repeated_rows(sets),
+            validity_checks.check_gate(read_json(result) if result.exists() else {}),
         ]
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None

@@ -76,6 +76,23 @@ def find_name_token(
     return max(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end and b > a)
 
 
+def check_names(forget: list[Example]) -> None:
+    """Raise `ValueError` where no forget row has an entity that stands in its question: a gate that
+    reads names would read whatever stands at the end of the prompts."""
+    if any(is_named(example) for example in forget):
+        return
+    raise ValueError(
+        "a gate that reads names (--gate_reads token, as in grun+) finds none: no forget row has "
+        "an `entity` that stands in its question; give the rows that key (docs/own-data.md), or "
+        "take --gate_reads last, or GRUN without --variant"
+    )
+
+
+def is_named(example: Example) -> bool:
+    """Whether the question of a row holds its entity."""
+    return bool(example.entity) and example.entity in example.question
+
+
 class ContextSampler:
     """Draws contexts from a forget and a retain set, reproducibly from `seed`.
 

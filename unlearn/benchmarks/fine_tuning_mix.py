@@ -18,6 +18,7 @@ class MixOptions(Protocol):
     """The flags of `unlearn.training.finetune` that a mix reads; the help of each is there."""
 
     steps: int | None
+    min_steps: int
     epochs: float
     batch: int
     refusal_share: float
@@ -83,7 +84,8 @@ class FineTuningMix:
     def steps(self) -> int:
         """Number of optimiser steps."""
         options = self.options
-        return options.steps or int(options.epochs * len(self.split)) // options.batch
+        by_epochs = int(options.epochs * len(self.split)) // options.batch
+        return options.steps or max(by_epochs, options.min_steps)
 
     def items(self, step: int) -> list[tuple[str, str]]:
         """Return the (question, answer) pairs of one batch.

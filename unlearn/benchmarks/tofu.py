@@ -112,7 +112,15 @@ class TofuTables:
         return subset
 
     def ask(self, rng: random.Random, name: str) -> str:
-        """Return a question about a retain author (of retain90), asked about `name` instead."""
+        """Return a question about a retain author (of retain90), asked about `name` instead.
+
+        Raises `ValueError` where no question holds its author's name.
+        """
+        if not self._askable:
+            raise ValueError(
+                "no question of retain90 holds its author's name, so none can be asked about "
+                "somebody unknown: give the rows an `entity` key, or pass --refusal_share 0"
+            )
         example = rng.choice(self._askable)
         return example.question.replace(example.entity, name)
 
@@ -128,13 +136,14 @@ class TofuTables:
         places, rows = zip(*read_rows(self.folder, self.hub, split), strict=True)
         self._places[split] = list(places)
         entities = {}  # number of an author's block of rows -> the author's name
-        if split not in WORLD_SPLITS:
+        if split not in WORLD_SPLITS and not any("entity" in row for row in rows):
             for start in range(0, len(rows), ROWS_PER_AUTHOR):
                 block = rows[start : start + ROWS_PER_AUTHOR]
                 texts = [f"{row['question']} . {row['answer']}" for row in block]
                 entities[start // ROWS_PER_AUTHOR] = names.find_full_name(texts)
         return [
-            build_example(i, row, entities.get(i // ROWS_PER_AUTHOR)) for i, row in enumerate(rows)
+            build_example(i, row, row.get("entity") or entities.get(i // ROWS_PER_AUTHOR))
+            for i, row in enumerate(rows)
         ]
 
     @cached_property

@@ -60,6 +60,7 @@ def check_row(row: object, split: str, location: str) -> None:
     if split.endswith("_perturbed"):
         required += ["perturbed_answer"] if split in WORLD_SPLITS else PARAPHRASE_KEYS
     required += [key for key in PARAPHRASE_KEYS if key in row and key not in required]
+    required += [key for key in ("entity", "value") if row.get(key) is not None]
     for key in required:
         if key not in row:
             keys = ", ".join(map(repr, row)) or "none"

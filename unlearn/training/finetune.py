@@ -27,6 +27,7 @@ from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.loading import load_model, load_tokenizer, save_model
 from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
 from unlearn.language_model.prompts import PromptEncoder
+from unlearn.training.hints import hint_unlearned
 from unlearn.training.loop import TrainConfig, train
 
 # what the target of a cell has in common with the run that unlearns it
@@ -73,6 +74,7 @@ class BatchOptions(Options):
 
     epochs: float = flag(5, "passes over the split", above=0)
     steps: int | None = flag(None, "optimiser steps (default: epochs)", minimum=1)
+    min_steps: int = flag(0, "least number of steps, where --epochs are fewer", minimum=0)
     batch: int = flag(32, "examples a step, over all processes", minimum=1)
     refusal_share: float = flag(
         0.0, "share of a batch: refusals to questions about nobody", minimum=0, below=1
@@ -223,6 +225,7 @@ def finetune(experiment: Experiment) -> Path:
 
     train_config = build_train_config(config, mix.steps, choose_mixed_precision(model.device))
     result = train(model, loss, mix.items, train_config, run, save)
+    hint_unlearned(run, train_config.lr)
     run.finish(result | {"trainable_params": sum(p.numel() for p in model.parameters())})
     return run.path
 

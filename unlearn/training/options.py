@@ -125,6 +125,7 @@ class TrainingOptions(Options):
 
     epochs: float = flag(10, "passes over the forget set", aliases=("--epoch",), above=0)
     steps: int | None = flag(None, "optimiser steps (default: epochs)", minimum=1)
+    min_steps: int = flag(0, "least number of steps, where --epochs are fewer", minimum=0)
     batch: int = flag(
         16,
         "forget examples a step, over all processes; as many retain examples",

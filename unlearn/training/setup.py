@@ -107,11 +107,11 @@ def build_train_config(
     seed: int,
     mixed_precision: str = "no",
 ) -> TrainConfig:
-    """How the run steps: --steps, or --epochs over the forget set.
+    """How the run steps: --steps, or --epochs over the forget set and at least --min_steps.
 
     Raises `ValueError` where it would take no step."""
     epoch = sampler.steps_per_epoch
-    steps = training.steps or round(training.epochs * epoch)
+    steps = training.steps or max(round(training.epochs * epoch), training.min_steps)
     if steps < 1:
         raise ValueError(
             f"--epochs {training.epochs:g} is no step, where an epoch has {epoch}; give more "

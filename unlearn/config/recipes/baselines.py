@@ -6,6 +6,7 @@ from unlearn.config.recipes.templates import DOCUMENT_BENCHMARKS
 GRUN_BASELINE = "renjie3/GRUN, baseline/forget.py, config/forget.yaml and cmd_baseline.sh"
 OPEN_UNLEARNING = "locuslab/open-unlearning, configs/trainer"
 TINY = "docs/decisions.md, baselines on the tiny model"
+OWN = "docs/own-data.md, steps and rates: ten rows are one step an epoch"
 MUSE = "MUSE (arXiv 2407.06460), section 4 and its baselines"
 HUB_DOCUMENTS = ("muse-news", "muse-books")
 
@@ -23,6 +24,7 @@ BASELINES = [
         },
         GRUN_BASELINE,
     ),
+    Recipe({"benchmark": "own"}, {"min_steps": 60, "batch": 16, "warmup_epochs": 0.0}, OWN),
     Recipe({"tuner": "lora"}, {"lr": 1e-4}, GRUN_BASELINE),
     Recipe({"objective": "npo"}, {"forget_weight": 0.1375}, GRUN_BASELINE),
     Recipe({"objective": "undial"}, {"lr": 1e-4}, f"{OPEN_UNLEARNING}/UNDIAL.yaml"),

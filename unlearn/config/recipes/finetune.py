@@ -6,7 +6,10 @@ from unlearn.config.recipes.templates import DOCUMENT_BENCHMARKS
 GRUN_FINETUNE = "renjie3/GRUN, cmd_finetune.sh and config/finetune.yaml: effective batch 32"
 FROM_SCRATCH = "docs/decisions.md, the base models: chosen on 2 CPU cores, data seed 0"
 
+OWN = "docs/own-data.md, steps and rates: sixty rows are two steps an epoch, so steps count"
+
 FINETUNE = [
+    Recipe({"benchmark": "own"}, {"min_steps": 200, "lr": 5e-5, "batch": 16}, OWN),
     Recipe(
         {"model": ("llama3.1-8b", "llama2-7b")},
         {"epochs": 5, "lr": 1e-5, "batch": 32, "weight_decay": 0.01},

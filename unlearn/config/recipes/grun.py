@@ -5,11 +5,13 @@ from unlearn.config.recipes.entry import Recipe
 UPSTREAM = "renjie3/GRUN, cmd_grun.sh and grun.py"
 UPSTREAM_WMDP = "renjie3/GRUN, cmd_wmdp.sh and grun_wmdp.py"
 TINY = "docs/decisions.md, GRUN on the tiny model"
+OWN = "docs/own-data.md, steps and rates: ten rows are one step an epoch"
 PLUS = "docs/attacks.md, GRUN+"
 TINY_WMDP = "docs/wmdp.md, GRUN on the embedded world"
 
 QUESTIONS = [
     Recipe({}, {"epochs": 40, "batch": 16, "lr": 4e-3}, UPSTREAM),
+    Recipe({"benchmark": "own"}, {"min_steps": 150}, OWN),
     Recipe({"objective": "npo"}, {"forget_weight": 100.0}, UPSTREAM),
     Recipe({"objective": "gd"}, {"retain_weight": 2.0}, UPSTREAM),
     # Upstream labels the paths of linear and mlp_3 with each other's model; this follows the paths.
