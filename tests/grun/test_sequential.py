@@ -172,7 +172,7 @@ def test_training_refuses_bad_flags(tmp_path, words, message):
     ("words", "message"),
     [
         ("--runs {empty}", "no stack of requests under .*SEQUENTIAL="),
-        ("--rules mean --runs {runs}", "--rules mean: choose from scaled, sum, max"),
+        ("--rules mean --runs {runs}", "--rules mean: choose from sum, scaled, max"),
         ("--withdraw bob --runs {runs}", "--withdraw bob: .* has the requests forget10a"),
     ],
 )
