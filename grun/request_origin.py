@@ -4,6 +4,7 @@ It is read from the run that trained the adapter, or else from the adapter's own
 request is added; the index of the stack keeps it, so that it outlives the run and its data.
 """
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,37 +12,43 @@ from grun.adapter.folder import AdapterConfig
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.benchmarks.registry import BENCHMARKS
-from unlearn.config.files import read_json
 from unlearn.config.options import DataOptions
+from unlearn.config.run_directory import Run
 from unlearn.config.terminal import printable
 
 MOST_ENTITIES = 10  # that `describe_origin` names
+SOURCES = ("data_dir", "data", "forget_data")  # the flags that name files of the user's
 UNKNOWN = "-"
 
 
 def read_origin(source: str | Path, config: AdapterConfig) -> dict:
     """Return what the adapter folder `source` was trained to forget.
 
-    Keys: run, benchmark, data (the flags that say which data), split, rows and entities (of the
-    forget set), objective, seed. None stands for what neither run nor recipe tells, and for rows
-    and entities where the data cannot be read any more.
+    Keys: run, benchmark, data (the flags that say which data), content (the digest of the user's
+    files), split, rows and entities (of the forget set), objective, seed. None stands for what
+    neither run nor recipe tells, and for rows and entities where the data are not there as they
+    were.
     """
-    run = Path(source).parent
-    values = config.recipe
-    is_run = (run / "DONE").exists() and (run / "config.json").exists()
+    run = Run(Path(source).parent)
+    is_run = run.done and (run.path / "config.json").exists() and run.is_current_layout
+    key, values = config.recipe, config.recipe  # in which `data` is the digest
     if is_run:
-        flags = read_json(run / "config.json").get("flags") or {}
-        values = values | {name: flag["value"] for name, flag in flags.items()}
+        key = run.config["config_key"]
+        values = {name: flag["value"] for name, flag in run.config["flags"].items()}
+        values["split"] = run.config["split"]
     # an adapter from elsewhere may say anything
     values = {name: value for name, value in values.items() if isinstance(value, str | int)}
     names = [field.name for field in fields(DataOptions) if field.name != "benchmark"]
+    names = [name for name in names if is_run or name not in SOURCES]
     data = {name: values[name] for name in names if name in values}
-    forget_set = read_forget_set(values, data)
+    content = key.get("data") if isinstance(key.get("data"), str) else None
+    forget_set = read_forget_set(values, data, content)
     entities = dict.fromkeys(example.entity for example in forget_set or [] if example.entity)
     return {
-        "run": str(run) if is_run else None,
+        "run": str(run.path) if is_run else None,
         "benchmark": values.get("benchmark"),
         "data": data,
+        "content": content,
         "split": values.get("split"),
         "rows": len(forget_set) if forget_set else None,
         "entities": list(entities) or None,
@@ -50,16 +57,20 @@ def read_origin(source: str | Path, config: AdapterConfig) -> dict:
     }
 
 
-def read_forget_set(values: dict, data: dict) -> list[Example] | None:
+def read_forget_set(values: dict, data: dict, content: str | None) -> list[Example] | None:
     """The forget set that these flags name, or None where it is not at hand.
 
-    Only embedded data and a folder are read: adding a request must not wait for a download.
+    Only embedded data and files are read, for adding a request must not wait for a download; and
+    only files whose digest is `content` still.
     """
     spec = BENCHMARKS.get(values.get("benchmark", ""))
-    if spec is None or not (spec.embedded or data.get("data_dir")):
+    sources = [str(data[name]) for name in SOURCES if name in data]
+    if spec is None or not (spec.embedded or sources) or not all(map(os.path.exists, sources)):
         return None
     try:
         options = DataOptions(benchmark=spec.name, **data)
+        if options.content != content:
+            return None
         return open_benchmark(**options.opening()).examples(values.get("split", ""))
     except (ValueError, TypeError):  # the data changed or are gone, or a recipe from elsewhere
         return None
@@ -67,9 +78,7 @@ def read_forget_set(values: dict, data: dict) -> list[Example] | None:
 
 def describe_origin(origin: dict) -> dict[str, str]:
     """Label -> text of what `read_origin` returned, as `requests show` prints it."""
-    data = origin.get("data")
-    data = data if isinstance(data, dict) else {}
-    data_text = ", ".join(f"{name} {value}" for name, value in data.items())
+    data_text = ", ".join(f"{name} {value}" for name, value in origin.get("data", {}).items())
     entities = list(origin.get("entities") or [])
     shown = ", ".join(map(str, entities[:MOST_ENTITIES]))
     if len(entities) > MOST_ENTITIES:
@@ -77,6 +86,7 @@ def describe_origin(origin: dict) -> dict[str, str]:
     texts = {
         "run": origin.get("run"),
         "data": f"{origin.get('benchmark') or UNKNOWN}{f' ({data_text})' if data_text else ''}",
+        "content": origin.get("content"),
         "split": origin.get("split"),
         "rows": origin.get("rows"),
         "entities": shown,

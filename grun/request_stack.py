@@ -211,8 +211,9 @@ def check_entries(entries: list[dict], base: dict) -> None:
         for key, kind in ENTRY_TYPES.items():
             if not isinstance(entry[key], kind):
                 raise TypeError(f"{key} is {entry[key]!r}")
-        if not isinstance(entry.get("origin", {}), dict):
-            raise TypeError(f"origin is {entry['origin']!r}")
+        origin = entry.get("origin", {})
+        if not isinstance(origin, dict) or not isinstance(origin.get("data", {}), dict):
+            raise TypeError(f"origin is {origin!r}")
         check_name(entry["name"])
     if len({entry["name"] for entry in entries}) < len(entries):
         raise TypeError("two requests have one name")

@@ -23,7 +23,8 @@ class AskedRun:
 
     base            the model before unlearning where that has weights of its own; None where the
                     run's adapter, LoRA or filter can be taken off, or there is no other model
-    values          the flags of the run or the recipe of its adapter; empty for a plain model
+    values          the flags of the run, and as `content` the digest of the user's files that it
+                    was made from; of a stack those of its first request; empty for a plain model
     splits          what was unlearned
     max_new_tokens  length limit of an answer
     """
@@ -76,8 +77,8 @@ def open_run(
     check_source(source)
     with load_eval_model(source, device) as eval_model:
         check_finite(source, eval_model)
-        values, splits = read_values(source, eval_model)
-        cell = {key: values[key] for key in ("benchmark", "model") if key in values}
+        values, splits = read_values(source)
+        cell = {key: values[key] for key in ("benchmark", "model") if values.get(key)}
         limit = max_new_tokens or recipe("questions", **cell).get("max_new_tokens", 256)
         yield AskedRun(eval_model, load_base(source, device), values, splits, limit)
 
@@ -136,17 +137,20 @@ def check_finite(source: str, eval_model: EvalModel) -> None:
         raise ValueError(f"{source}: its adapter holds nan or inf; train it again with --overwrite")
 
 
-def read_values(source: str, eval_model: EvalModel) -> tuple[dict, list[str]]:
-    """(flags of the run, or recipe of its first adapter; the splits that were unlearned)."""
-    hooks = eval_model.adapter_hooks
-    if (Path(source) / INDEX).exists() and hooks:
-        recipes = [adapter.config.recipe for adapter in hooks.adapters]
-        return (recipes or [{}])[0], [recipe["split"] for recipe in recipes if "split" in recipe]
-    path = Path(source) / "config.json"
-    config = read_json(path) if path.exists() else {}
+def read_values(source: str) -> tuple[dict, list[str]]:
+    """(`values`, `splits`) of `AskedRun`."""
+    path = Path(source)
+    if (path / INDEX).exists():
+        origins = [entry.get("origin") or {} for entry in read_json(path / INDEX)["requests"]]
+        splits = [origin["split"] for origin in origins if origin.get("split")]
+        names = ("benchmark", "content")
+        first = origins[0]
+        return {name: first.get(name) for name in names} | first.get("data", {}), splits
+    config = read_json(path / "config.json") if (path / "config.json").exists() else {}
     if "objective" not in config:
         return {}, []
     values = {name: flag["value"] for name, flag in config["flags"].items()}
+    values["content"] = config["config_key"].get("data")
     return values, [config["split"]] if is_unlearned(config) else []
 
 

@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 
+from grun import train as grun_train
 from grun.adapter.folder import AdapterConfig, read_folder, write_folder
 from grun.request_origin import describe_origin, read_origin
 from grun.request_stack import RequestStack
 from tests.grun.request_cases import run_requests
-from tests.toy import only_run
+from tests.toy import ANSWERS, QUESTIONS, only_run
 from unlearn.benchmarks.opening import open_benchmark
 
 DATA = {"authors": 10, "heldout": 2, "data_seed": 0}
@@ -19,6 +20,21 @@ DATA = {"authors": 10, "heldout": 2, "data_seed": 0}
 def run(runs):
     """A finished run with the flags of `DATA`."""
     return only_run(runs, "forget10/gd-grun-*")
+
+
+@pytest.fixture(scope="module")
+def own_run(runs, tmp_path_factory):
+    """(a file of twelve rows, a finished run that was to forget the first two)."""
+    rows = tmp_path_factory.mktemp("own") / "rows.jsonl"
+    pairs = zip(QUESTIONS * 3, ANSWERS * 3, strict=True)
+    texts = [json.dumps({"question": f"{q} ({n})", "answer": a}) for n, (q, a) in enumerate(pairs)]
+    rows.write_text("\n".join(texts))
+    target = only_run(runs, "full/target-*").path
+    where = ["--benchmark", "own", "--data", str(rows), "--forget_rows", "0-1"]
+    size = ["--layers", "1", "--steps", "1", "--batch", "2", "--objective", "gd"]
+    grun_train.main([*where, *size, "--target", str(target), "--runs", str(runs)])
+    (path,) = runs.glob("own,data=*/tiny/*/gd-grun-*")
+    return rows, path
 
 
 def show(stack, name, capsys) -> dict[str, str]:
@@ -42,6 +58,20 @@ def test_show_says_what_is_forgotten_and_where_from(run, stack, capsys):
     config, _ = read_folder(run.path / "adapter")
     assert shown["base"].endswith(f"(fingerprint {config.base['fingerprint']})")
     assert shown["size"].endswith("KiB")
+
+
+def test_show_names_rows_of_your_own(own_run, stack, capsys):
+    """Where the file is no longer what the run was made from, its rows are not told."""
+    rows, run = own_run
+    run_requests(stack, "add", "own", str(run))
+    shown = show(stack, "own", capsys)
+    assert f"data {rows}" in shown["data"] and "forget_rows 0-1" in shown["data"]
+    assert (shown["split"], shown["rows"]) == ("forget_rows0-1", "2")
+    assert shown["content"][:8] in str(run)
+    rows.write_text(rows.read_text().replace("Ada", "Eve"))
+    run_requests(stack, "add", "changed", str(run))
+    changed = show(stack, "changed", capsys)
+    assert (changed["rows"], changed["content"]) == ("-", shown["content"])
 
 
 def test_show_needs_neither_run_nor_recipe_later(run, stack, tmp_path, capsys):
@@ -71,7 +101,8 @@ def test_request_of_an_older_stack_is_described(run, stack, capsys):
         {},
         {"benchmark": ["authors"], "split": {}, "seed": 1.5},
         {"benchmark": "authors", "split": "forget99", "authors": "many"},
-        {"benchmark": "authors", "split": "forget10", "data_dir": "/nowhere"},
+        {"benchmark": "authors", "split": "forget10", "data": "0123"},  # of files, not embedded
+        {"benchmark": "own", "split": "forget", "data_dir": "/"},
         {"benchmark": "tofu", "split": "forget10"},  # not downloaded for this
     ],
 )
@@ -89,10 +120,15 @@ def test_recipe_of_a_stranger_tells_nothing(adapters, stack, tmp_path, recipe, c
 def test_escape_sequences_are_printed_as_escapes(adapters, stack, capsys):
     run_requests(stack, "add", "a", str(adapters / "0"))
     stack_index = RequestStack(stack)
-    stack_index.entries[0]["origin"] = {"split": "\x1b[2J", "entities": ["A\nB"], "data": ["x"]}
+    stack_index.entries[0]["origin"] = {
+        "split": "\x1b[2J",
+        "entities": ["A\nB"],
+        "data": {"\x07": 1},
+    }
     stack_index.write()
     shown = show(stack, "a", capsys)
     assert (shown["split"], shown["entities"]) == (r"\x1b[2J", r"A\nB")
+    assert shown["data"] == r"- (\x07 1)"
 
 
 def test_many_entities_are_counted():

@@ -104,6 +104,7 @@ def test_commands_at_once_lose_nothing(adapters, stack):
         (json.dumps(BROKEN | {"requests": [ENTRY | {"name": 5}]}), "is damaged: .*name is 5"),
         (json.dumps(BROKEN | {"requests": [ENTRY | {"layers": 5}]}), "is damaged: .*layers is 5"),
         (json.dumps(BROKEN | {"requests": [ENTRY | {"origin": 5}]}), "is damaged: .*origin is 5"),
+        (json.dumps(BROKEN | {"requests": [ENTRY | {"origin": {"data": 5}}]}), "is damaged: .*5"),
         (json.dumps(BROKEN | {"requests": [ENTRY] * 2}), "two requests have one name"),
         (json.dumps(BROKEN | {"base": {}}), "is damaged: KeyError.'id'"),
         (json.dumps(BROKEN | {"combination": {"colour": 1}}), "is damaged: TypeError"),
