@@ -14,8 +14,10 @@ import re
 
 import pandas as pd
 
+from eval.report.aggregate import average
 from eval.report.collect import KEY
-from eval.report.table import DOWN, MISSING, UP, format_number
+from eval.report.table import DOWN, MISSING, UP, format_mean
+from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run
 from unlearn.training.stopping import RETAIN_SLACK
 
@@ -33,23 +35,35 @@ HEADINGS = [
     ("", "kept"),
 ]
 MARK = " (kept)"
+RECIPE_MARK = " (the recipe's)"
+RECIPE_OF = {"grun": "grun", "reft": "grun", "full": "baselines", "lora": "baselines"}
 
 
 def read_losses(run: Run, config: dict) -> dict[str, float | None]:
-    """lr, and of the weights that the run kept: the forget and the retain loss of its check, and
-    the retain loss before the first step.
+    """lr, the recipe's lr, and of the weights that the run kept: the forget and the retain loss of
+    its check, and the retain loss before the first step.
     """
     flags = {name: flag["value"] for name, flag in config.get("flags", {}).items()}
+    rates = {"lr": flags.get("lr"), "recipe_lr": find_recipe_rate(config, flags)}
     checks = [record["check"] for record in run.logged() if "check" in record]
     if not checks:
-        return {"lr": flags.get("lr")} | dict.fromkeys(LOSSES)
+        return rates | dict.fromkeys(LOSSES)
     last = run.result["checks"]["best"] if flags.get("keep") == "best" else checks[-1]
-    return {
-        "lr": flags.get("lr"),
+    return rates | {
         "sweep_forget": last["forget"],
         "sweep_before": checks[0]["retain"],
         "sweep_retain": last["retain"],
     }
+
+
+def find_recipe_rate(config: dict, flags: dict) -> float | None:
+    """The learning rate that the recipes say for a run; None where none says any."""
+    task = RECIPE_OF.get(config.get("tuner", ""))
+    if task is None:
+        return None
+    names = ("benchmark", "model", "objective", "tuner")
+    cell = {name: config.get(name) for name in names} | {"variant": flags.get("variant")}
+    return recipe(task, **cell).get("lr")
 
 
 def drop_rate(variant: str) -> str:
@@ -99,14 +113,23 @@ def name_sweep(part: pd.DataFrame) -> str:
     return "-".join(word for word in words if word)
 
 
+def name_rate(rate: float, recipe_rate: float | None) -> str:
+    """`lr 0.001`, and whether it is the recipe's."""
+    return f"lr {rate:g}{RECIPE_MARK if rate == recipe_rate else ''}"
+
+
 def format_table(frame: pd.DataFrame) -> pd.DataFrame | None:
     """All sweeps of one section as readable cells, a row per rate; None without any."""
+    format_loss = format_mean(".3f")
     rows = {}
     for part in find_sweeps(frame):
-        for _, row in choose_rate(part).iterrows():
+        recipe_rate = part["recipe_lr"].iloc[0]
+        rates = choose_rate(part)
+        means = average(part, ["variant"], LOSSES).set_index("variant").loc[rates.index]
+        for (_, row), (_, losses) in zip(rates.iterrows(), means.iterrows(), strict=True):
             kept = "no losses" if row["kept"] is pd.NA else "yes" if row["kept"] else "no"
-            losses = [format_number(row[key], ".3f") for key in LOSSES]
-            rows[f"{name_sweep(part)}, lr {row['lr']:g}"] = [*losses, kept]
+            cells = [format_loss(losses, key) for key in LOSSES]
+            rows[f"{name_sweep(part)}, {name_rate(row['lr'], recipe_rate)}"] = [*cells, kept]
     if not rows:
         return None
     return pd.DataFrame(
@@ -114,10 +137,23 @@ def format_table(frame: pd.DataFrame) -> pd.DataFrame | None:
     ).fillna(MISSING)
 
 
+def name_missing_rates(parts: list[pd.DataFrame]) -> list[str]:
+    """A sentence about the sweeps in which the recipe's rate is not."""
+    missing = {
+        f"{name_sweep(part)} ({part['recipe_lr'].iloc[0]:g})": None
+        for part in parts
+        if pd.notna(part["recipe_lr"].iloc[0]) and not (part["lr"] == part["recipe_lr"]).any()
+    }
+    if not missing:
+        return []
+    return [f"Sweeps without the learning rate of the recipe: {', '.join(missing)}."]
+
+
 def describe(frame: pd.DataFrame) -> list[str]:
     """The rule, and the sweeps that it cannot decide."""
     parts = find_sweeps(frame)
     notes = [f"{MARK.strip()}: the learning rate that is kept: {RULE}."] if parts else []
+    notes += name_missing_rates(parts)
     undecided = {
         f"{part['objective'].iloc[0]}-{part['tuner'].iloc[0]}"
         for part in parts

@@ -55,15 +55,34 @@ def test_the_learning_rate_is_kept_by_training_losses(swept):
     assert "at most 0.1 nats a token" in printed
 
 
+def read_rates(runs):
+    """method and rate -> cells, of the table of sweeps."""
+    rates = read_markdown(runs / "tables" / "tofu.md")["authors, tiny, forget10: learning rates"]
+    return {name: list(row.values())[1:] for name, row in rates.items()}
+
+
 def test_the_losses_of_all_rates_are_a_table(swept):
-    write_table(swept)
-    tables = read_markdown(swept / "tables" / "tofu.md")
-    rates = tables["authors, tiny, forget10: learning rates"]
-    assert [list(row.values())[1:] for row in rates.values()] == [
-        ["3.000", "1.000", "1.000", "no"],
-        ["5.000", "1.000", "1.090", "yes"],
-        ["10.000", "1.000", "1.200", "no"],
+    """Of two seeds the mean and the range, not an interval; every sweep names the recipe's rate."""
+    printed = " ".join(write_table(swept).split())
+    ones = "1.000 (1.000 to 1.000)"
+    assert read_rates(swept) == {
+        "npo-lora-rank=8, lr 0.001": ["3.000 (2.000 to 4.000)", ones, ones, "no"],
+        "npo-lora-rank=8, lr 0.01": ["5.000 (4.000 to 6.000)", ones, "1.090 (1.090 to 1.090)"]
+        + ["yes"],
+        "npo-lora-rank=8, lr 0.1": ["10.000 (9.000 to 11.000)", ones, "1.200 (1.200 to 1.200)"]
+        + ["no"],
+    }
+    assert "Sweeps without the learning rate of the recipe: npo-lora-rank=8 (0.005)." in printed
+
+
+def test_the_rate_of_the_recipe_is_named(tmp_path):
+    make_sweep(tmp_path, {0.005: (2, 1.0), 0.01: (4, 1.09)})
+    printed = write_table(tmp_path)
+    assert [name.partition(", ")[2] for name in read_rates(tmp_path)] == [
+        "lr 0.005 (the recipe's)",
+        "lr 0.01",
     ]
+    assert "Sweeps without" not in printed
 
 
 def test_a_sweep_is_a_curve_in_the_tradeoff(swept):
