@@ -27,8 +27,8 @@ def main(argv: list[str] | None) -> None:
     parser.add_argument(
         "--pool_data_seeds",
         action="store_true",
-        help="runs that differ in --data_seed alone are seeds of one method: one row, with an "
-        "interval",
+        help="runs that differ in --data_seed or --target_seed alone are seeds of one method: one "
+        "row, with an interval",
     )
     args = parser.parse_args(argv)
     runs = find_runs(args.runs, args.benchmark, args.pool_data_seeds)

@@ -27,7 +27,8 @@ ADAPTER_FORMAT = 2  # of adapter.json, as grun/adapter/folder.py writes it
 class FinishedRun:
     """A finished run, its config.json, and the path that names it below the folder of all runs.
 
-    pools_data_seeds: runs that differ in --data_seed alone are seeds of one method.
+    pools_data_seeds: runs that differ in --data_seed or --target_seed alone are seeds of one
+    method.
     """
 
     run: Run
@@ -48,14 +49,15 @@ class FinishedRun:
     def key(self) -> dict:
         """Benchmark, model, split, objective, tuner, variant and seed."""
         words = {name: self.config.get(name) or "" for name in KEY}
-        benchmark = self.config["benchmark_id"]
-        seed = self.config["seed"]
+        words |= {"benchmark": self.config["benchmark_id"], "seed": self.config["seed"]}
         if self.pools_data_seeds:
-            parts = benchmark.split(",")
-            data_seeds = [part for part in parts if part.startswith("data_seed=")]
-            benchmark = ",".join(part for part in parts if part not in data_seeds)
-            seed = f"{seed},{data_seeds[0]}" if data_seeds else seed
-        return words | {"benchmark": benchmark, "seed": seed}
+            for name, seed in (("benchmark", "data_seed="), ("variant", "target_seed=")):
+                parts = words[name].split(",")
+                seeds = [part for part in parts if part.startswith(seed)]
+                words[name] = ",".join(part for part in parts if part not in seeds)
+                if seeds:
+                    words["seed"] = ",".join(map(str, (words["seed"], *seeds)))
+        return words
 
     @property
     def cost(self) -> dict:

@@ -17,15 +17,25 @@ def find_retain_split(benchmark: str, split: str) -> str | None:
 
 
 def find_reference(folder: str | Path) -> Path | None:
-    """Run directory of the evaluated retain-only model for `<run>/eval/<split>`: the first by name,
-    or None.
+    """Run directory of the evaluated retain-only model for `<run>/eval/<split>`: the one of the
+    target's seed, else the first by name, or None.
     """
     folder = Path(folder)
-    benchmark = read_json(folder.parents[1] / "config.json")["benchmark"]
+    config = read_json(folder.parents[1] / "config.json")
     models = folder.parents[3]  # <model>/<split>/<run>/eval/<split>
-    retain = find_retain_split(benchmark, folder.name)
+    retain = find_retain_split(config["benchmark"], folder.name)
     rows = sorted(models.glob(f"{retain}/reference-seed*/eval/{folder.name}/forget.json"))
-    return rows[0].parents[2] if rows else None
+    references = [path.parents[2] for path in rows]
+    same_seed = f"reference-seed{find_target_seed(config)}"
+    references.sort(key=lambda path: path.name != same_seed)
+    return references[0] if references else None
+
+
+def find_target_seed(config: dict) -> int | None:
+    """The seed of the target that a run unlearned, of a target or reference its own."""
+    if config.get("objective") in ("target", "reference"):
+        return config.get("seed")
+    return config.get("config_key", {}).get("target_seed")
 
 
 def find_target(folder: str | Path) -> Path | None:

@@ -4,6 +4,7 @@ import pytest
 
 from eval.report.aggregate import average
 from eval.report.collect import KEY, find_runs
+from eval.report.reference_runs import find_reference
 from eval.report.tables.questions import collect_questions
 from tests.eval.report.made_runs import make_run, read_csv, write_table
 from unlearn.config.files import read_json, write_json
@@ -94,3 +95,29 @@ def test_data_seeds_can_be_pooled(tmp_path):
     table = average(pooled, KEY, ["forget_rouge"])
     assert list(table["seeds"]) == [2]
     assert list(table["forget_rouge"]) == [pytest.approx(0.2)]
+
+
+def test_target_seeds_can_be_pooled(tmp_path):
+    """0.1 and 0.3 on two targets are seeds of one method, and so are the targets themselves."""
+    for target_seed, rouge in ((1, 0.1), (2, 0.3)):
+        variant = f"rank=8,target_seed={target_seed}"
+        make_run(tmp_path, variant=variant, forget_rouge=rouge)
+        make_run(tmp_path, "target", "-", split="full", seed=target_seed, forget_rouge=1.0)
+    pooled = collect_questions(find_runs(tmp_path, pools_data_seeds=True)).frame
+    table = average(pooled, KEY, ["forget_rouge"]).set_index("objective")
+    assert list(table["seeds"]) == [2, 2]
+    assert table["variant"]["npo"] == "rank=8"
+    assert table["forget_rouge"]["npo"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("target_seed", "expected"), [(7, 7), (8, 42)])
+def test_the_reference_of_the_targets_seed_is_taken(tmp_path, target_seed, expected):
+    """Where there is none of that seed, the first by name."""
+    for seed in (42, 7):
+        path = make_run(tmp_path, "reference", "-", split="retain90", seed=seed)
+        (path / "eval" / "forget10" / "forget.json").write_text("{}")
+    run = make_run(tmp_path)
+    config = read_json(run / "config.json") | {"config_key": {"target_seed": target_seed}}
+    write_json(run / "config.json", config)
+    found = find_reference(run / "eval" / "forget10")
+    assert found.name == f"reference-seed{expected}"
