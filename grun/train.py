@@ -19,6 +19,7 @@ from grun.adapter.fingerprint import fingerprint
 from grun.adapter.folder import POSITION, AdapterConfig
 from grun.adapter.weights import Adapter
 from grun.engines.choose import choose_engine
+from grun.engines.frozen_values import fix_frozen_values
 from grun.engines.tuner import GrunTuner
 from grun.gate_fitting.answer_tag import find_answer_tag
 from grun.gate_fitting.calibration import calibrate_gate, hold_out_validation
@@ -216,14 +217,19 @@ def fit_adapter(
     pad_id = prompt_encoder.tokenizer.pad_token_id
     tuner = build_tuner(config, adapter, model, sampler, encode, pad_id)
     loss = build_loss(config, tuner, prompt_encoder, sampler)
+    train_config = build_train_config(config.training, sampler, config.run.seed)
+    evaluation = evaluate_during_training(config.training, loss, sampler)
+    evaluated = evaluation.items if evaluation else []
+    reference_file = run.path / "reference.json"
+    fix_frozen_values(tuner.engine, loss, sampler, evaluated, train_config, reference_file)
     result = train(
         adapter.train(),
         loss,
         sampler.items,
-        build_train_config(config.training, sampler, config.run.seed),
+        train_config,
         run,
         lambda path: adapter.save(path / "adapter"),
-        evaluate_during_training(config.training, loss, sampler),
+        evaluation,
     )
     hint_unmoved(run, config.training.lr)
     gate_result |= calibrate_gate(

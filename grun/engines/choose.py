@@ -46,8 +46,7 @@ def choose_engine(
             flush=True,
         )
         return plain
-    cached = CachedEngine(model, adapter, cache_gb)
-    reason = find_misfit(model, adapter, cached, plain, sample)
+    reason = find_misfit(model, adapter, plain, sample)
     if reason:
         print(
             f"the cached engine does not fit {type(model).__name__}: {reason}; going on with "
@@ -55,22 +54,19 @@ def choose_engine(
             flush=True,
         )
         return plain
-    return cached
+    return CachedEngine(model, adapter, cache_gb)
 
 
-def find_misfit(
-    model: nn.Module, adapter: Adapter, cached: CachedEngine, plain: Engine, sample: Batch
-) -> str | None:
+def find_misfit(model: nn.Module, adapter: Adapter, plain: Engine, sample: Batch) -> str | None:
     """Return why the cached engine does not fit the model, in words; None where it fits."""
     first = adapter.layers[0]
     reason = describe_misfit(model, first)
     if reason:
         return reason
-    # the probes run in an engine of their own, whose cache keeps nothing
+    # in an engine of its own: the engine that trains puts its examples together otherwise
     probing = CachedEngine(model, adapter, cache_gb=0)
+    batches = [sample, *build_probes(model, sample)]
     try:
-        return describe_difference(model.dtype, cached, plain, [sample]) or describe_difference(
-            model.dtype, probing, plain, build_probes(model, sample)
-        )
+        return describe_difference(model.dtype, probing, plain, batches)
     except Exception as error:  # whatever an unknown architecture raises
         return f"it fails there with {type(error).__name__}, {str(error).splitlines()[0]!r}"

@@ -16,13 +16,13 @@ from tests import toy
 from tests.reliability.kill_cases import KILLED, kill_at, run_child
 
 STEPS = ["--steps", "4", "--batch", "4", "--checkpoint_every", "1", "--eval_steps", "2"]
-TIMES = ("train_seconds", "stage_seconds", "seconds")
+TIMES = ("train_seconds", "stage_seconds", "gate_seconds", "seconds")
 
 
 def build_command(method, runs):
     """(module, flags) of a short run on the toy target."""
-    if method == "grun":
-        engine = ["--engine", "pyvene", "--checkpoint_every", "1", "--eval_steps", "2"]
+    if method in ("cached", "pyvene"):
+        engine = ["--engine", method, "--checkpoint_every", "1", "--eval_steps", "2"]
         return grun_train, [*toy.grun_flags(runs), "--objective", "npo", *engine]
     flags = [*toy.AUTHORS_FLAGS, "--runs", str(runs), "--objective", "npo", *STEPS]
     return baseline_train, [*flags, "--tuner", "lora" if method == "lora" else "full"]
@@ -39,7 +39,7 @@ def contents(path):
     return stored, {k: v for k, v in result.items() if k not in TIMES}, config
 
 
-@pytest.fixture(params=["full", "lora", "grun"])
+@pytest.fixture(params=["full", "lora", "cached", "pyvene"])
 def command(request, runs):
     """(module, flags, run directory, what an uninterrupted run holds)."""
     module, flags = build_command(request.param, runs)
