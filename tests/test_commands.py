@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pandas
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from eval import run as eval_run
 from eval.report import __main__ as report
@@ -19,7 +17,6 @@ from tests.toy import AUTHORS_FLAGS, AUTHORS_FOLDER, finetune_toy, grun_flags, o
 from unlearn.config.experiment import parse_experiment
 from unlearn.config.flags import run_command
 from unlearn.config.run_directory import Run
-from unlearn.training.sampler import ForgetRetainSampler
 
 TOFU = Path(os.environ.get("TOFU_DIR", "not given"))
 
@@ -134,51 +131,6 @@ def test_official_flag_names(toy_runs):
     ungated = parse_experiment(GrunConfig, ["--forget_loss_type", "grad_diff"]).config
     assert (ungated.objective.objective, ungated.adapter.gate) == ("gd", "none")
     assert ungated.tuner == "reft"
-
-
-@pytest.mark.parametrize("engine", ["pyvene", "cached"])
-def test_killed_and_resumed_equals_uninterrupted(toy_runs, tmp_path, monkeypatch, engine):
-    """A GRUN run killed in its third step goes on from its checkpoint to the same adapter: byte for
-    byte, or, where the cache is filled in other company than before, to rounding."""
-    target = str(toy_runs / AUTHORS_FOLDER / "full" / "target-seed42")
-    flags = [
-        "--objective",
-        "npo",
-        "--checkpoint_every",
-        "1",
-        "--target",
-        target,
-        "--engine",
-        engine,
-    ]
-    grun_train.main(grun_flags(tmp_path / "a", *flags))
-    build_sampler = grun_train.build_sampler
-
-    class KilledSampler(ForgetRetainSampler):
-        def items(self, step):
-            if step == 2:
-                raise KeyboardInterrupt
-            return super().items(step)
-
-    def killed(*args):
-        return KilledSampler(**vars(build_sampler(*args)))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(grun_train, "build_sampler", killed)
-        with pytest.raises(KeyboardInterrupt):
-            grun_train.main(grun_flags(tmp_path / "b", *flags))
-    broken = only_run(tmp_path / "b", "forget10/npo-*")
-    assert not broken.done and broken.checkpoint.exists()
-    grun_train.main(grun_flags(tmp_path / "b", *flags))
-    one, other = (
-        only_run(tmp_path / name, "forget10/npo-*").path / "adapter" / "adapter.safetensors"
-        for name in "ab"
-    )
-    if engine == "pyvene":
-        assert one.read_bytes() == other.read_bytes()
-    for name, value in load_file(one).items():
-        torch.testing.assert_close(load_file(other)[name], value, rtol=1e-4, atol=1e-5)
-    assert not broken.checkpoint.exists()
 
 
 def test_engines_train_the_same(toy_runs, tmp_path):
