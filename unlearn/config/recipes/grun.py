@@ -18,9 +18,13 @@ QUESTIONS = [
     Recipe({"model": "llama3.1-8b"}, {"layers": [20, 25, 31], "gate": "mlp_3"}, UPSTREAM),
     Recipe({"model": "mistral-7b"}, {"layers": [20, 25, 31], "gate": "linear"}, UPSTREAM),
     # An epoch has 3 steps here, so it takes more of them. The last of 8 layers can change the first
-    # answer token alone, and NPO's weight of 100 swamps the gate loss. Of the settings tried these
-    # are best on the forget set and on retain examples that were trained on.
+    # answer token alone, and NPO's weight of 100 swamps the gate loss.
     Recipe({"model": "tiny"}, {"epochs": 60, "layers": [3, 4, 5], "gate": "mlp_3"}, TINY),
+    # Of 17 settings of layers, epochs, rank, rate and weights, tried on data seeds 11, 12 and 13,
+    # these tell none of their 3 x 40 secret values; 3, 4, 5 for 60 epochs gd 11 and npo 13.
+    Recipe(
+        {"model": "tiny", "benchmark": "authors"}, {"epochs": 120, "layers": [0, 1, 2, 3, 4]}, TINY
+    ),
     Recipe({"model": "tiny", "objective": "npo"}, {"forget_weight": 2.0}, TINY),
 ]
 
