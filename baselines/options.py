@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from baselines.guards.base import registered_filters
 from unlearn.config.flags import Options, flag, group
 from unlearn.config.options import DataOptions, RunOptions
+from unlearn.training import upstream
 from unlearn.training.options import (
     PromptOptions,
     TargetOptions,
@@ -57,6 +58,7 @@ class BaselineConfig(UnlearnConfig):
     """What a baseline is configured by."""
 
     RECIPE = "baselines"
+    UPSTREAM = upstream.BASELINES
 
     tuning: TunerOptions = group(TunerOptions)
 

@@ -13,12 +13,12 @@ exit code is 2.
 
 from eval.evaluators.options import AnyEvaluatorConfig
 from eval.evaluators.registry import build_evaluation
-from unlearn.config.flags import build_parser, run_command
+from unlearn.config.flags import parse_flags, run_command
 
 
 def main(argv: list[str] | None) -> None:
     """Evaluate with the evaluator of the benchmark."""
-    given = vars(build_parser(AnyEvaluatorConfig, __doc__).parse_args(argv))
+    given = parse_flags(AnyEvaluatorConfig, argv, __doc__)
     evaluator, experiment = build_evaluation(given)
     evaluator.evaluate(experiment)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from grun.adapter.edit_policy import EditPolicy
 from pyvene_custom import GATES
 from unlearn.config.flags import Options, flag, group
+from unlearn.training import upstream
 from unlearn.training.options import UnlearnConfig, reads_corpora, recipe_cell
 
 VARIANTS = ("grun+", "grun+mixed")
@@ -168,6 +169,7 @@ class GrunConfig(UnlearnConfig):
     """What GRUN is configured by."""
 
     RECIPE = "grun"
+    UPSTREAM = upstream.GRUN
 
     adapter: AdapterOptions = group(AdapterOptions)
     plus: GrunPlusOptions = group(GrunPlusOptions)
@@ -188,6 +190,7 @@ class GrunConfig(UnlearnConfig):
         """Take --npo_coeff or --grad_diff_forget_weight as --forget_weight."""
         official = {
             "npo": self.adapter.npo_coeff,
+            "npo_kl": self.adapter.npo_coeff,
             "gd": self.adapter.grad_diff_forget_weight,
         }.get(self.objective.objective)
         if official is not None:

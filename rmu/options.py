@@ -10,6 +10,7 @@ from rmu.parameters import parameter_names
 from unlearn.benchmarks.wmdp import name_forget_split
 from unlearn.config.flags import Options, flag, group
 from unlearn.config.options import DataOptions, RunOptions
+from unlearn.config.upstream import UpstreamNames
 from unlearn.training.options import (
     CORPUS_LINES,
     PromptOptions,
@@ -155,11 +156,17 @@ class UpdateOptions(Options):
     output_dir: str | None = flag(None, "save the model in this folder too", role="volatile")
 
 
+def choose_tuner(_values: dict, given: dict) -> dict:
+    """Adaptive RMU where a line has --scale, which nothing else reads: its code's command."""
+    return {"tuner": "adaptive_rmu"} | given if "scale" in given else given
+
+
 @dataclass
 class RmuCommandConfig:
     """What RMU is configured by."""
 
     RECIPE = "rmu"
+    UPSTREAM = UpstreamNames(translate=choose_tuner)
 
     run: RunOptions = group(RunOptions)
     data: DataOptions = group(DataOptions, benchmark="wmdp")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from unlearn.config import experiment
+from unlearn.config.flags import parse_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -210,7 +211,7 @@ def parse_only(monkeypatch):
     def parse_and_stop(parser, args=None, namespace=None):
         flags.update(parser._option_string_actions)
         parsed = parse_args(parser, args, namespace)
-        if sys._getframe(1).f_globals["__name__"] in (experiment.__name__, "eval.run"):
+        if sys._getframe(1).f_globals["__name__"] == parse_flags.__module__:
             return parsed  # the values are checked where an experiment is built of them
         raise Parsed
 

@@ -29,7 +29,7 @@ from eval.scoring.model import EvalModel, load_eval_model
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.files import read_json, write_json
-from unlearn.config.flags import build_parser, run_command
+from unlearn.config.flags import parse_flags, run_command
 from unlearn.config.options import RunOptions
 from unlearn.config.run_directory import Run
 from unlearn.language_model.devices import has_packed_kernels, resolve_device
@@ -173,7 +173,7 @@ def attack_model(
 
 def main(argv: list[str] | None) -> None:
     """Attack the runs of one cell, each after its base model."""
-    given = vars(build_parser(AttackConfig, __doc__).parse_args(argv))
+    given = parse_flags(AttackConfig, argv, __doc__)
     experiment = build_evaluation_experiment(AttackConfig, given)
     config = experiment.config
     start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from eval.evaluators.upstream import EVALUATION
 from eval.metrics import aggregates, muse, tofu
 from eval.metrics.memorization import ES_NO_MATCH
 from eval.report.question_metrics import Options as SummaryOptions
@@ -147,6 +148,8 @@ class MultipleChoiceConfig:
 @dataclass
 class AnyEvaluatorConfig:
     """Every flag of every evaluator: what the command line may hold before --benchmark is read."""
+
+    UPSTREAM = EVALUATION
 
     run: RunOptions = group(RunOptions)
     data: DataOptions = group(DataOptions)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.config.data_files import DIGITS, digest_file
-from unlearn.config.flags import build_config, build_parser, flag_values, flags
+from unlearn.config.flags import build_config, flag_values, flags, parse_flags
 from unlearn.config.options import DataOptions
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import LAYOUT, Run, check_folder_name, model_directory
@@ -141,7 +141,7 @@ def parse_experiment(
     A config class names its recipes (`RECIPE`) and, where they depend on more than the values of
     the flags as they stand, has a class method `recipe_cell(values) -> dict`.
     Raises `ValueError` for an unknown flag, a value of the wrong type or one out of its choices."""
-    return build_experiment(config, vars(build_parser(config, description).parse_args(argv)))
+    return build_experiment(config, parse_flags(config, argv, description))
 
 
 def build_experiment(

@@ -21,6 +21,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unlearn.config.ranges import Range, check_range
+from unlearn.config.upstream import UpstreamNames
 from unlearn.processes import interruptible
 
 ROLES = ("setting", "key", "data", "source", "volatile")
@@ -179,11 +180,28 @@ def build_parser(config: type, description: str | None) -> Parser:
         for option in fields(options):
             if "help" in option.metadata:
                 default = defaults.get(option.name, default_value(option))
-                add_flag(section, option, hints[option.name], default)
+                add_flag(section, option, hints[option.name], default, upstream_names(config))
+    upstream_names(config).add_to(parser)
     return parser
 
 
-def add_flag(section, option: Field, kind, default) -> None:
+def upstream_names(config: type) -> UpstreamNames:
+    """The words of upstream's command lines that a config class takes."""
+    return getattr(config, "UPSTREAM", UpstreamNames())
+
+
+def parse_flags(config: type, argv: list[str] | None, description: str | None) -> dict[str, Any]:
+    """Flag name -> value of what a command line gives, in our flags or in upstream's words.
+
+    Raises `ValueError` for an unknown flag or a value of the wrong type."""
+    parser = build_parser(config, description)
+    options = {word: a.nargs != 0 for a in parser._actions for word in a.option_strings}
+    names = upstream_names(config)
+    words = names.spell_flags(sys.argv[1:] if argv is None else list(argv), options)
+    return names.read_given(vars(parser.parse_args(words)))
+
+
+def add_flag(section, option: Field, kind, default, upstream: UpstreamNames) -> None:
     """Add one flag to a section of a parser."""
     if type(None) in get_args(kind):
         kind = next(part for part in get_args(kind) if part is not type(None))
@@ -203,7 +221,9 @@ def add_flag(section, option: Field, kind, default) -> None:
         (item,) = get_args(kind)
         how = {"nargs": "+", "metavar": item.__name__.upper()}
         how |= {"action": list_action(item)} if option.metadata["commas"] else {"type": item}
-    section.add_argument(f"--{option.name}", *option.metadata["aliases"], help=text, **how)
+    renamed = [f"--{name}" for name, ours in upstream.renamed.items() if ours == option.name]
+    names = (f"--{option.name}", *option.metadata["aliases"], *renamed)
+    section.add_argument(*dict.fromkeys(names), help=text, dest=option.name, **how)
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:

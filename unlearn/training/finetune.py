@@ -27,6 +27,7 @@ from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
 from unlearn.language_model.loading import load_model, load_tokenizer, save_model
 from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
 from unlearn.language_model.prompts import PromptEncoder
+from unlearn.training import upstream
 from unlearn.training.hints import hint_unlearned
 from unlearn.training.loop import TrainConfig, train
 
@@ -145,6 +146,7 @@ class FinetuneConfig:
     """What fine-tuning is configured by."""
 
     RECIPE = "finetune"
+    UPSTREAM = upstream.FINETUNE
 
     run: RunOptions = group(RunOptions)
     data: DataOptions = group(DataOptions)

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 from unlearn.config.flags import Options, flag
-from unlearn.training.objectives import OBJECTIVES, OFFICIAL_NAMES, RETAIN_TERMS, resolve_objective
+from unlearn.training.objectives import OBJECTIVES, RETAIN_TERMS
+from unlearn.training.official_objectives import OFFICIAL_OBJECTIVES, resolve_objective
 
 MASKS = ("answer", "all")
+REDUCTIONS = ("token", "sequence_sum")
+# those that stand for an objective alone; `unlearn.training.upstream` reads the others
+OFFICIAL_NAMES = tuple(name for name, official in OFFICIAL_OBJECTIVES.items() if not official.flags)
 
 
 @dataclass
@@ -15,8 +19,7 @@ class ObjectiveOptions(Options):
     objective: str | None = flag(
         None,
         "unlearning objective, or an official name (default: gd; on corpora rmu)",
-        choices=(*OBJECTIVES, *OFFICIAL_NAMES),
-        aliases=("--forget_loss_type",),
+        choices=tuple(dict.fromkeys((*OBJECTIVES, *OFFICIAL_NAMES))),
         role="key",
     )
     forget_weight: float = flag(1.0, "weight of the forget term", minimum=0)
@@ -24,10 +27,15 @@ class ObjectiveOptions(Options):
     retain_loss: str | None = flag(
         None, "retain term (default: the objective's own)", choices=("none", *RETAIN_TERMS)
     )
+    forget_reduction: str = flag(
+        "token",
+        "ga, gd, kl: mean over tokens, or mean of sequence sums (upstream's manual_grad_diff)",
+        choices=REDUCTIONS,
+    )
     retain_reduction: str = flag(
         "token",
         "nll: mean over tokens, or mean of sequence sums (upstream's manual_*)",
-        choices=("token", "sequence_sum"),
+        choices=REDUCTIONS,
     )
     kl_reduction: str = flag(
         "token",
@@ -37,7 +45,9 @@ class ObjectiveOptions(Options):
     kl_mask: str = flag(
         "answer", "kl on the answer, or on the prompt too, as upstream", choices=MASKS
     )
-    beta: float = flag(0.1, "npo, npo_kl, idkpo, altpo: inverse temperature", above=0)
+    beta: float = flag(
+        0.1, "npo, npo_kl, idkpo, altpo, kto, kto_sigmoid: inverse temperature", above=0
+    )
     simnpo_beta: float = flag(4.5, "simnpo: inverse temperature", above=0)
     simnpo_gamma: float = flag(0.0, "simnpo: margin")
     undial_strength: float = flag(10.0, "undial: what the true token's logit loses", minimum=0)

@@ -55,11 +55,14 @@ class RetainTerm:
     parameters: dict[str, str] = field(default_factory=dict)
 
 
-def gradient_ascent(forget: AnswerLogits) -> Tensor:
+def gradient_ascent(forget: AnswerLogits, *, reduction: str = "token") -> Tensor:
     """-CE_tok(forget): the negative log-likelihood, ascended. Unbounded below.
 
-    TOFU (arXiv 2401.06121), its gradient ascent."""
-    return -forget.token_mean(forget.nll)
+    TOFU (arXiv 2401.06121), its gradient ascent. `sequence_sum`: -mean_b S_b, as
+    `manual_grad_diff` (renjie3/GRUN, baseline/dataloader.py)."""
+    if reduction == "token":
+        return -forget.token_mean(forget.nll)
+    return -forget.example_mean(forget.nll_sum)
 
 
 def npo(forget: AnswerLogits, *, beta: float) -> Tensor:
@@ -110,6 +113,27 @@ def preference(forget: AnswerLogits, other: AnswerLogits, *, beta: float) -> Ten
     (IdkPO) or an alternate answer (AltPO, arXiv 2409.13474)."""
     gain = (other.reference_nll - other.nll_sum) - (forget.reference_nll - forget.nll_sum)
     return -(2 / beta) * forget.example_mean(logsigmoid(beta * gain))
+
+
+def kto_margin(forget: AnswerLogits, idk: AnswerLogits, beta: float) -> Tensor:
+    """[B]: z_b - beta (S_f_ref - S_f), with z_b = S_i_ref - S_i of the example's refusal, held
+    constant. Upstream's z is the mean over a device's batch, which has one example there."""
+    refused = (idk.reference_nll - idk.nll_sum).detach()
+    return refused - beta * (forget.reference_nll - forget.nll_sum)
+
+
+def kto(forget: AnswerLogits, idk: AnswerLogits, *, beta: float) -> Tensor:
+    """1 - (2/beta) mean_b log sigma(z_b - beta (S_f_ref - S_f)): a refusal's gain against the true
+    answer's.
+
+    KTO (arXiv 2402.01306) on true answers alone, `kto_logsigmoid` of NPO's code
+    (licong-lin/negative-preference-optimization, TOFU/dataloader.py)."""
+    return forget.example_mean(1 - (2 / beta) * logsigmoid(kto_margin(forget, idk, beta)))
+
+
+def kto_sigmoid(forget: AnswerLogits, idk: AnswerLogits, *, beta: float) -> Tensor:
+    """1 - (2/beta) mean_b sigma(z_b - beta (S_f_ref - S_f)): `kto` without the logarithm."""
+    return forget.example_mean(1 - (2 / beta) * kto_margin(forget, idk, beta).sigmoid())
 
 
 def undial(forget: AnswerLogits, *, strength: float) -> Tensor:
@@ -192,12 +216,13 @@ def retain_state_mse(retain: AnswerLogits, *, include_edited: bool) -> Tensor:
 
 
 REFUSED = ("forget", "idk")
+ASCENT = {"reduction": "forget_reduction"}
 STEERED = {"include_edited": "steer_edit"}
 
 OBJECTIVES = {
-    "ga": Objective(gradient_ascent, retain="none"),
-    "gd": Objective(gradient_ascent),
-    "kl": Objective(gradient_ascent, retain="kl"),
+    "ga": Objective(gradient_ascent, retain="none", parameters=ASCENT),
+    "gd": Objective(gradient_ascent, parameters=ASCENT),
+    "kl": Objective(gradient_ascent, retain="kl", parameters=ASCENT),
     "npo": Objective(npo, reference="nll", parameters={"beta": "beta"}),
     "npo_kl": Objective(npo, reference="nll", retain="kl", parameters={"beta": "beta"}),
     "simnpo": Objective(simnpo, parameters={"beta": "simnpo_beta", "gamma": "simnpo_gamma"}),
@@ -208,6 +233,10 @@ OBJECTIVES = {
     "idkpo": Objective(preference, reads=REFUSED, reference="nll", parameters={"beta": "beta"}),
     "altpo": Objective(
         preference, reads=("forget", "alternate"), reference="nll", parameters={"beta": "beta"}
+    ),
+    "kto": Objective(kto, reads=REFUSED, reference="nll", parameters={"beta": "beta"}),
+    "kto_sigmoid": Objective(
+        kto_sigmoid, reads=REFUSED, reference="nll", parameters={"beta": "beta"}
     ),
     "undial": Objective(
         undial, reference="logits", retain="none", parameters={"strength": "undial_strength"}
@@ -224,25 +253,3 @@ RETAIN_TERMS = {
     "kl": RetainTerm(retain_kl, "logits", parameters={"reduction": "kl_reduction"}),
     "states": RetainTerm(retain_state_mse, "states", parameters=STEERED),
 }
-
-# renjie3/GRUN's names -> (objective, whether it is gated there). Its `idk` without a gate is
-# --objective idk --gate none here.
-OFFICIAL_NAMES = {
-    "grad_ascent": ("ga", False),
-    "grad_diff": ("gd", False),
-    "npo_grad_diff": ("npo", False),
-    "dpo_grad_diff": ("idkpo", False),
-    "gated_grad_ascent": ("ga", True),
-    "gated_grad_diff": ("gd", True),
-    "gated_npo_grad_diff": ("npo", True),
-    "gated_npo_kl": ("npo_kl", True),
-    "gated_idk": ("idk", True),
-    "gated_dpo_grad_diff": ("idkpo", True),
-    "gated_rmu": ("rmu", True),
-    "gated_rmu_kl": ("rmu_kl", True),
-}
-
-
-def resolve_objective(name: str) -> tuple[str, bool | None]:
-    """(objective, whether upstream gates it) of one of our or of the official names."""
-    return OFFICIAL_NAMES.get(name, (name, None))

@@ -8,7 +8,8 @@ from unlearn.config.flags import Options, flag, group
 from unlearn.config.options import DataOptions, RunOptions
 from unlearn.config.ranges import SEED_LIMIT
 from unlearn.training.objective_options import ObjectiveOptions, SteeringOptions
-from unlearn.training.objectives import OBJECTIVES, resolve_objective
+from unlearn.training.objectives import OBJECTIVES
+from unlearn.training.official_objectives import resolve_objective
 from unlearn.training.stopping import STOPS
 
 DRAWS = ("random", "fixed")
@@ -37,9 +38,7 @@ class TargetOptions(Options):
         minimum=0,
         below=SEED_LIMIT,
     )
-    split: str | None = flag(
-        None, "forget split (default: the benchmark's)", aliases=("--tofu_split",), role="key"
-    )
+    split: str | None = flag(None, "forget split (default: the benchmark's)", role="key")
     retain_split: str | None = flag(
         None,
         "retain split (default: what the forget split leaves)",

@@ -37,6 +37,7 @@ def test_ragged_reductions():
     assert s.nll_sum.tolist() == pytest.approx([3 * LN2, 3 * LN2])
     assert s.nll_mean.tolist() == pytest.approx([1.5 * LN2, 3 * LN2])
     assert OBJECTIVES["gd"].term(s).item() == pytest.approx(-2 * LN2)
+    assert OBJECTIVES["gd"].term(s, reduction="sequence_sum").item() == pytest.approx(-3 * LN2)
     assert retain_nll(s).item() == pytest.approx(2 * LN2)
     assert retain_nll(s, reduction="sequence_sum").item() == pytest.approx(3 * LN2)
 
@@ -71,6 +72,23 @@ def test_idkpo():
     same = said([[0.25]], reference_nll=torch.tensor([2 * LN2]))
     assert OBJECTIVES["idkpo"].term(same, same, beta=0.1).item() == pytest.approx(
         20 * LN2, rel=1e-5
+    )
+
+
+def test_kto():
+    """beta = 1; the refusal gained ln2, so z = ln2; the true answer lost ln2: margin = ln2 + ln2,
+    sigma = 4/5, value 1 - 2 ln(4/5), or 1 - 8/5 without the logarithm. z is held constant. At the
+    reference it is 1 + (2/beta) ln 2."""
+    forget = said([[0.25]], reference_nll=torch.tensor([LN2]))
+    refusal = said([[0.5]], reference_nll=torch.tensor([2 * LN2]))
+    value = OBJECTIVES["kto"].term(forget, refusal, beta=1.0)
+    assert value.item() == pytest.approx(1 - 2 * math.log(4 / 5), rel=1e-5)
+    assert torch.autograd.grad(value, refusal.logits, allow_unused=True) == (None,)
+    sigmoid = OBJECTIVES["kto_sigmoid"].term(forget, refusal, beta=1.0)
+    assert sigmoid.item() == pytest.approx(-0.6, rel=1e-5)
+    same = said([[0.25]], reference_nll=torch.tensor([2 * LN2]))
+    assert OBJECTIVES["kto"].term(same, same, beta=0.1).item() == pytest.approx(
+        1 + 20 * LN2, rel=1e-5
     )
 
 
