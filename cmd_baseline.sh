@@ -12,8 +12,9 @@
 #       ./cmd_baseline.sh --gradient_checkpointing
 #
 # Flags go to `python -m baselines.train`. REFERENCE=1 trains the retain-only models first (forget
-# quality needs them); DRY_RUN=1 prints the commands; NPROC=n trains on n processes;
-# ACCELERATE=file.yaml launches them with that configuration (FSDP, DeepSpeed); DATA_DIR=folder
+# quality needs them); SEEDS, TARGET_SEEDS and DATA_SEEDS vary the run, the target and the embedded
+# data; JOBS=n runs n cells at a time; NPROC=n trains on n processes; ACCELERATE=file.yaml launches
+# them with that configuration (FSDP, DeepSpeed); DRY_RUN=1 prints the commands; DATA_DIR=folder
 # reads the benchmark's files there; RUNS=folder holds the run directories.
 # SEQUENTIAL="forget_sust1 forget_sust2": requests that come one by one, each unlearned (all
 # weights) from what the one before left.

@@ -11,9 +11,10 @@
 #   ATTACKS="prefill joined" ./cmd_eval.sh        these alone (python -m eval.attacks.run --help)
 #   BENCHMARK=muse ./cmd_eval.sh                  MUSE's metrics instead of TOFU's; no attacks there
 #
-# Flags go to `python -m eval.run` and `python -m eval.attacks.run`. DRY_RUN=1 prints the commands;
+# Flags go to `python -m eval.run` and `python -m eval.attacks.run`. DATA_SEEDS="1 2" evaluates the
+# runs of these data; JOBS=n runs n evaluations at a time; DRY_RUN=1 prints the commands;
 # DATA_DIR=folder reads the benchmark's files there; RUNS=folder holds the run directories. Always
-# one process.
+# one process for each evaluation.
 set -euo pipefail
 PROGRAMS=eval.run
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"

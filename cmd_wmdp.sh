@@ -13,9 +13,10 @@
 #                                                     bio-forget-corpus is gated: ask for access
 #   MODELS=tiny MCQ=grun ./cmd_wmdp.sh                scored by the rule of GRUN's script
 #
-# TUNERS go to `python -m rmu.train`, LOSSES to `python -m grun.train`, with all flags. DRY_RUN=1
-# prints the commands; NPROC=n trains on n processes; DATA_DIR=folder reads corpora there
-# (<name>.jsonl); RUNS=folder holds the run directories.
+# TUNERS go to `python -m rmu.train`, LOSSES to `python -m grun.train`, with all flags. SEEDS,
+# TARGET_SEEDS, DATA_SEEDS and LRS vary the run, the target, the embedded world and the learning
+# rate; JOBS=n runs n cells at a time; NPROC=n trains on n processes; DRY_RUN=1 prints the commands;
+# DATA_DIR=folder reads corpora there (<name>.jsonl); RUNS=folder holds the run directories.
 set -euo pipefail
 PROGRAMS="rmu.train grun.train"
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
