@@ -9,6 +9,7 @@ default is every attack that this device can run.
 """
 
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -199,9 +200,14 @@ def main(argv: list[str] | None) -> None:
             attack_model(model, folder, inputs, attacks, config.run)
 
     def attack_run(run: Run) -> None:
-        attack_once(find_base(run), base_folder(run, split))
-        attack_once(run.path, attacks_folder(run.path, split))
-        write_attack_summary(run, split)
+        """What the base fails on does not stop the attacks on the run."""
+        base = find_base(run)
+        steps = {
+            str(base): partial(attack_once, base, base_folder(run, split)),
+            str(run.path): partial(attack_once, run.path, attacks_folder(run.path, split)),
+            f"{run.path}, summary": partial(write_attack_summary, run, split),
+        }
+        run_each(steps, lambda name: steps[name]())
 
     try:
         run_each(runs, attack_run, lambda run: str(run.path))

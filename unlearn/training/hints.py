@@ -28,8 +28,8 @@ def hint_unlearned(run: Run, lr: float) -> None:
     if steps < 2 or last <= LEARNED_SHARE * first:
         return
     print_hint(
-        f"the loss has come down from {first:.4g} to {last:.4g} only in {steps} steps, so the "
-        f"model hardly knows its rows: raise --steps, or --lr (now {lr:g})"
+        f"the loss is {last:.4g} after {steps} steps, from {first:.4g}, so the model hardly knows "
+        f"its rows: raise --steps, or --lr (now {lr:g})"
     )
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from eval.attacks.answers import AttackInputs, generate_rows
 from eval.attacks.prompts import plain_prompts
@@ -42,17 +43,19 @@ def quantize(model: nn.Module, bits: int) -> int:
     """Round the weight of every linear map in the decoder layers, in place; return how many there
     are. Embeddings and output head stay.
 
-    Raises `ValueError` for a model whose decoder layers hold no `nn.Linear`.
+    Raises `ValueError` for a model whose decoder layers hold no `nn.Linear` or, as GPT-2's, Conv1D.
     """
     modules = find_decoder_layers(model).modules()
-    linears = [module for module in modules if isinstance(module, nn.Linear)]
+    linears = [module for module in modules if isinstance(module, nn.Linear | Conv1D)]
     if not linears:
         raise ValueError(
             f"{type(model).__name__} has no nn.Linear in its blocks, so round-to-nearest would "
             "change nothing; leave int8_rtn, int4_rtn out"
         )
     for linear in linears:
-        linear.weight.copy_(round_to_nearest(linear.weight, bits))
+        # a Conv1D holds its matrix as [in, out]
+        weight = linear.weight.T if isinstance(linear, Conv1D) else linear.weight
+        weight.copy_(round_to_nearest(weight, bits))
     return len(linears)
 
 

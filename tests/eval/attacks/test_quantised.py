@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from eval.attacks.methods.quantised import GROUP, quantize, round_to_nearest
 
@@ -41,3 +42,14 @@ def test_only_linear_maps_of_the_blocks_are_rounded(model):
         block.self_attn = block.mlp = nn.Identity()
     with pytest.raises(ValueError, match="no nn.Linear in its blocks"):
         quantize(model, 4)
+
+
+def test_matrices_of_gpt2_are_rounded_along_their_inputs():
+    """Its Conv1D holds [in, out]."""
+    size = {"n_positions": 8, "n_embd": 12, "n_layer": 1, "n_head": 2}
+    config = GPT2Config(vocab_size=8, bos_token_id=0, eos_token_id=0, **size)
+    model = GPT2LMHeadModel(config)
+    matrix = model.transformer.h[0].mlp.c_fc.weight
+    expected = round_to_nearest(matrix.detach().T.clone(), 4).T
+    assert quantize(model, 4) == 4  # q k v together, o, and the two of the MLP
+    assert torch.equal(matrix, expected)
