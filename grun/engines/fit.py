@@ -36,18 +36,11 @@ def describe_misfit(model: nn.Module, first: int) -> str | None:
     others = sorted(types - ATTENTION_TYPES)
     if others:
         return f"it is a hybrid: its layers of type {', '.join(others)} are more than attention"
-    layers = find_decoder_layers(model)
-    if any(hasattr(module, "sinks") for module in layers.modules()):
-        return "its attention has sinks"
-    return describe_keys_misfit(config, layers, first)
+    return describe_keys_misfit(config, find_decoder_layers(model), first)
 
 
 def describe_keys_misfit(config, blocks: nn.ModuleList, first: int) -> str | None:
     """Return why keys and values above layer `first` cannot be stacked; None where they can."""
-    if getattr(config, "kv_lora_rank", None):
-        key_width = config.qk_nope_head_dim + config.qk_rope_head_dim
-        if key_width != config.v_head_dim:
-            return "its keys and values differ in width (multi-head latent attention)"
     widths = {getattr(getattr(b, "self_attn", None), "head_dim", None) for b in blocks[first + 1 :]}
     if len(widths) > 1:
         return "its layers have heads of different width"

@@ -22,7 +22,7 @@ class Group:
     size      B_g
     width     S, the longest
     prefixes  [B_g] int64: positions before each suffix
-    states    [2, L_above, B_g, H_kv, P_max, d_head]: keys and values of the prefixes in every block
+    states    [L_above, B_g, H_kv, P_max, d_k + d_v]: keys and values of the prefixes in every block
               above, padded on the right; None where there are no prefixes
     masks     attention masks by sliding window, made on demand
     """
@@ -40,7 +40,7 @@ class Group:
         """
         if window not in self.masks:
             device = self.prefixes.device
-            width = 0 if self.states is None else self.states.shape[4]
+            width = 0 if self.states is None else self.states.shape[3]
             prefix_key = torch.arange(width, device=device)
             query = self.prefixes[:, None] + torch.arange(self.width, device=device)
             key = torch.cat([prefix_key.expand(len(query), -1), query], 1)
@@ -53,13 +53,13 @@ class Group:
         return self.masks[window]
 
     def with_prefix(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the prefixes' keys and values before those of the suffixes, [B_g, H_kv, S, d_head].
+        """Put the prefixes before the suffixes' keys [B_g, H_kv, S, d_k] and values [.., S, d_v].
 
         layer: number of the block, counted from the first one above the edit.
         """
         if self.states is None:
             return key, value
-        keys, values = self.states[:, layer]
+        keys, values = self.states[layer].split([key.shape[3], value.shape[3]], 3)
         return torch.cat([keys, key], 2), torch.cat([values, value], 2)
 
 
@@ -83,7 +83,7 @@ class PackedSuffixes:
     ):
         """Lay out suffixes of `lengths` tokens behind `prefixes` positions each.
 
-        states: of each suffix [2, L_above, H_kv, prefix, d_head], the keys and values of its prefix
+        states: of each suffix [L_above, H_kv, prefix, d_k + d_v], the keys and values of its prefix
         in the blocks above `first`; None: there are no prefixes.
         """
         self.first = first
@@ -110,7 +110,7 @@ class PackedSuffixes:
         self.slots = columns + torch.tensor(offsets, device=device)[self.rows]
 
     def pad(self, packed: Tensor) -> list[Tensor]:
-        """[1, H, N, d_head] -> of each group [B_g, H, S, d_head], zeros after a suffix's end."""
+        """[1, H, N, d] -> of each group [B_g, H, S, d], zeros after a suffix's end."""
         tokens = packed[0].transpose(0, 1)
         padded = packed.new_zeros(self.n_slots, *tokens.shape[1:]).index_copy(0, self.slots, tokens)
         parts = padded.split([group.size * group.width for group in self.groups])
@@ -120,17 +120,23 @@ class PackedSuffixes:
         ]
 
     def pack(self, padded: list[Tensor]) -> Tensor:
-        """The inverse of `pad`, in the layout an attention function returns: [1, N, H, d_head]."""
+        """The inverse of `pad`, in the layout an attention function returns: [1, N, H, d]."""
         return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in padded]).index_select(
             0, self.slots
         )[None]
 
 
-def right_padded(prefixes: list[Tensor]) -> Tensor:
-    """[2, L, H, P_b, d] each -> [2, L, B, H, P_max, d] with zeros after the end."""
-    kinds, layers, heads, _, width = prefixes[0].shape
-    longest = max(prefix.shape[3] for prefix in prefixes)
-    out = prefixes[0].new_zeros(kinds, layers, len(prefixes), heads, longest, width)
+def right_padded(prefixes: list[Tensor]) -> Tensor | None:
+    """[L, H, P_b, d] each -> [L, B, H, P_max, d] with zeros after the end; None where P_max is 0.
+
+    H and d of a prefix of length 0 say nothing: no keys have been made for it.
+    """
+    longest = max(prefixes, key=lambda prefix: prefix.shape[2])
+    layers, heads, length, width = longest.shape
+    if not length:
+        return None
+    out = longest.new_zeros(layers, len(prefixes), heads, length, width)
     for b, prefix in enumerate(prefixes):
-        out[:, :, b, :, : prefix.shape[3]] = prefix
+        if prefix.shape[2]:
+            out[:, b, :, : prefix.shape[2]] = prefix
     return out

@@ -30,7 +30,7 @@ class CachedPrefix:
     """The constants of one example of P prompt tokens, whose suffix from the last one has S.
 
     hidden  [S, d]: output of block l1 on [last prompt token + answer without its last token]
-    prefix  [2, L_above, H_kv, P - 1, d_head]: keys and values of the earlier tokens, in the blocks
+    prefix  [L_above, H_kv, P - 1, d_k + d_v]: keys and values of the earlier tokens, in the blocks
             above l1
     """
 
@@ -131,8 +131,7 @@ class PrefixCache:
         layers_above = len(find_decoder_layers(self.model)) - self.first - 1
         if not layers_above or not any(prefix_lengths):
             return [
-                CachedPrefix(suffix, suffix.new_zeros(2, layers_above, 1, 0, 1))
-                for suffix in suffixes
+                CachedPrefix(suffix, suffix.new_zeros(layers_above, 1, 0, 1)) for suffix in suffixes
             ]
         keys_and_values = run_above(
             self.model,
@@ -141,7 +140,7 @@ class PrefixCache:
             self.first,
             self.returns_tuple,
         )
-        prefixes = keys_and_values.split(prefix_lengths, 3)
+        prefixes = keys_and_values.split(prefix_lengths, 2)
         return [
             CachedPrefix(suffix, prefix.clone())
             for suffix, prefix in zip(suffixes, prefixes, strict=True)

@@ -35,8 +35,8 @@ IGNORED_ARGUMENTS = {
 class PackedPass:
     """One pass under way: its layout, and the keys and values that it is to record, if any.
 
-    record: number of blocks whose keys and values are kept, in `recorded`, [2, H_kv, N, d_head]
-    each; the pass ends after the last of them.
+    record: number of blocks whose keys and values are kept, side by side in `recorded`,
+    [H_kv, N, d_k + d_v] each; the pass ends after the last of them.
     """
 
     def __init__(self, packed: PackedSuffixes, record: int = 0):
@@ -45,8 +45,8 @@ class PackedPass:
         self.recorded: list[Tensor] = []
 
     def record_block(self, key: Tensor, value: Tensor) -> None:
-        """Keep a block's keys and values, [1, H_kv, N, d_head] each."""
-        self.recorded.append(torch.cat([key, value]))
+        """Keep a block's keys [1, H_kv, N, d_k] and values [1, H_kv, N, d_v]."""
+        self.recorded.append(torch.cat([key, value], -1)[0])
         if len(self.recorded) == self.record:
             raise StopForward
 
@@ -65,12 +65,14 @@ def attend(
     sliding_window=None,
     softcap=None,
     is_causal=True,
+    s_aux=None,
     **others,
 ):
     """Attention in transformers' signature, within each suffix and to its prefix.
 
-    query [1, H, N, d_head], key, value [1, H_kv, N, d_head] -> ([1, N, H, d_head], None). Raises
-    `ValueError` for an argument that it does not know: attention would be another function.
+    query [1, H, N, d_k], key [1, H_kv, N, d_k], value [1, H_kv, N, d_v] -> ([1, N, H, d_v], None);
+    s_aux [H]: attention sinks. Raises `ValueError` for an argument that it does not know: attention
+    would be another function.
     """
     check_arguments(module, attention_mask, is_causal, others)
     current = _passes[-1]
@@ -83,7 +85,7 @@ def attend(
     for group, q, k, v in parts:
         k, v = group.with_prefix(layer, k, v)
         mask = group.mask(sliding_window)
-        if softcap is None:
+        if softcap is None and s_aux is None:
             is_grouped = q.shape[1] != k.shape[1]
             outputs.append(
                 scaled_dot_product_attention(
@@ -91,7 +93,7 @@ def attend(
                 )
             )
         else:
-            outputs.append(attend_with_softcap(q, k, v, mask, scaling, softcap))
+            outputs.append(attend_by_scores(q, k, v, mask, scaling, softcap, s_aux))
     return packed.pack(outputs), None
 
 
@@ -111,14 +113,30 @@ def check_arguments(module, attention_mask: Tensor | None, is_causal: bool | Non
         )
 
 
-def attend_with_softcap(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float, softcap: float
+def attend_by_scores(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor,
+    scaling: float,
+    softcap: float | None,
+    sinks: Tensor | None,
 ) -> Tensor:
-    """softmax(c tanh(s q k^T / c)) v, [B, H, S, d_head], over the keys that `mask` names."""
+    """Return sum_j p_j v_j, [B, H, S, d_v], over the keys j that `mask` names.
+
+    p_j = exp(z_j) / (exp(sink) + sum_i exp(z_i)), z = s q k^T or, with a cap c, c tanh(s q k^T / c)
+    (Gemma 2); sinks [H], where there are any: one more score a head, without a value (GPT-OSS).
+    """
     k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
     scores = (q @ k.transpose(2, 3)) * scaling
-    scores = (softcap * torch.tanh(scores / softcap)).masked_fill(~mask, float("-inf"))
-    return scores.float().softmax(-1).to(q.dtype) @ v
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.masked_fill(~mask, float("-inf"))
+    if sinks is not None:
+        shape = (len(q), -1, q.shape[2], -1)
+        scores = torch.cat([scores, sinks[None, :, None, None].expand(shape)], -1)
+    weights = scores.float().softmax(-1).to(q.dtype)
+    return weights[..., : k.shape[2]] @ v
 
 
 AttentionInterface.register(NAME, attend)
@@ -204,7 +222,7 @@ def run_below(model: nn.Module, ids: list[list[int]], last: int) -> tuple[Tensor
 def run_above(
     model: nn.Module, hidden: Tensor, ids: list[list[int]], first: int, returns_tuple: bool
 ) -> Tensor:
-    """Return keys and values [2, L_above, H_kv, N, d_head] in the blocks above `first`.
+    """Return keys and values [L_above, H_kv, N, d_k + d_v] in the blocks above `first`.
 
     hidden [N, d]: output of that block on texts, packed. Nothing after the last key and value runs.
     """
@@ -215,4 +233,4 @@ def run_above(
         run_suffixes(model, hidden, flat, current, returns_tuple)
     except StopForward:
         pass
-    return torch.stack(current.recorded, 1)
+    return torch.stack(current.recorded)

@@ -10,11 +10,9 @@ from transformers import (
     AutoModelForCausalLM,
     BambaConfig,
     BartConfig,
-    DeepseekV3Config,
     FalconH1Config,
     Gemma3nTextConfig,
     Gemma4TextConfig,
-    GptOssConfig,
     JambaConfig,
     Lfm2Config,
     Llama4TextConfig,
@@ -30,7 +28,7 @@ from grun.engines.cached import CachedEngine
 from grun.engines.choose import choose_engine
 from grun.engines.packed_suffix import Group
 from grun.engines.pyvene import PyveneEngine
-from tests.grun.engines.test_engine import COMMON, CONFIGS, D, L, V, make_batch
+from tests.grun.engines.test_engine import COMMON, CONFIGS, D, L, V, draw_sinks, make_batch
 from unlearn.language_model.architecture import find_decoder_layers
 from unlearn.language_model.batches import pad
 from unlearn.language_model.prompts import Encoded
@@ -39,7 +37,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SAMPLE = [(9, 5), (9, 3)]
 SIZE = COMMON | {"num_key_value_heads": 2}
 MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 8}
-SHORT_WINDOWS = ("mistral", "gemma2", "gemma3")
+SHORT_WINDOWS = ("mistral", "gemma2", "gemma3", "gpt_oss")
 TYPES = ["sliding_attention", "full_attention", "sliding_attention"] + ["full_attention"] * 2
 GEMMA = {
     "head_dim": 8,
@@ -56,10 +54,6 @@ def build_gemma4(**more):
 
 
 MISFITS = {
-    "gpt_oss": (
-        lambda: GptOssConfig(**SIZE, head_dim=8, num_local_experts=4, sliding_window=6),
-        "its attention has sinks",
-    ),
     "falcon_h1": (
         lambda: FalconH1Config(**SIZE, **MAMBA, mamba_d_ssm=32, mamba_d_head=8),
         "it is a hybrid: its layers of type hybrid",
@@ -103,18 +97,6 @@ MISFITS = {
         ),
         "it is a hybrid",
     ),
-    "deepseek_v3": (
-        lambda: DeepseekV3Config(
-            **COMMON,
-            kv_lora_rank=16,
-            q_lora_rank=16,
-            qk_rope_head_dim=4,
-            qk_nope_head_dim=8,
-            v_head_dim=8,
-            first_k_dense_replace=L,
-        ),
-        "its keys and values differ in width",
-    ),
     "gemma4": (build_gemma4, "layer 3 shares the keys and values of layer 1"),
     "gemma4_wide": (
         lambda: build_gemma4(global_head_dim=16),
@@ -130,10 +112,7 @@ FITS = CONFIGS | {
 def build(config, dtype=torch.float32):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    for name, weight in model.named_parameters():
-        if name.endswith("sinks"):
-            weight.normal_()
-    return model.to(dtype)
+    return draw_sinks(model).to(dtype)
 
 
 def choose(model, layers=(1, 3)):
@@ -158,12 +137,22 @@ def test_misfits_are_refused_in_words(name, dtype, capsys):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["gpt_oss", "falcon_h1", "llama4"])
+@pytest.mark.parametrize("name", ["falcon_h1", "llama4"])
 def test_logits_alone_show_a_misfit(name, dtype, capsys, monkeypatch):
     """Without a look at the architecture, and with unknown arguments swallowed as they were."""
     monkeypatch.setattr("grun.engines.choose.describe_misfit", lambda *_: None)
     monkeypatch.setattr(suffix_forward, "check_arguments", lambda *_: None)
     assert isinstance(choose(build(MISFITS[name][0](), dtype)), PyveneEngine)
+    assert "its logits are off by" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ignored_sinks_are_noticed(dtype, capsys, monkeypatch):
+    attend_by_scores = suffix_forward.attend_by_scores
+    monkeypatch.setattr(
+        suffix_forward, "attend_by_scores", lambda *args: attend_by_scores(*args[:-1], None)
+    )
+    assert isinstance(choose(build(CONFIGS["gpt_oss"], dtype)), PyveneEngine)
     assert "its logits are off by" in capsys.readouterr().out
 
 
@@ -193,7 +182,7 @@ def test_the_check_leaves_the_cache_empty():
 
 @pytest.mark.parametrize(
     "argument",
-    [{"s_aux": torch.zeros(4)}, {"is_causal": False}, {"attention_mask": torch.zeros(1)}],
+    [{"s_aux_2": torch.zeros(4)}, {"is_causal": False}, {"attention_mask": torch.zeros(1)}],
 )
 def test_unknown_arguments_of_attention_are_refused(argument):
     (name,) = argument
