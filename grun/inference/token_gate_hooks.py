@@ -29,7 +29,8 @@ class Prefill:
     answer_starts  [B] int64: first token that answer_on edits
     real           [B, T] bool: tokens that are no padding
     fired          [B, T] bool: tokens of the pass under way that fire, or are edited with one
-    answer_fired   [B] bool: some token of the answer has fired
+    answer_fired   [B, T] bool: tokens of prompt and answer so far that are in the answer and fire
+    past           tokens before the pass under way; a draft that was turned down is none
     openness       layer -> [B] float32 in 0..1
     is_current     whether the pass under way is the prefill
     """
@@ -39,6 +40,7 @@ class Prefill:
     real: Tensor
     fired: Tensor | None = None
     answer_fired: Tensor | None = None
+    past: int = 0
     openness: dict[int, Tensor] = field(default_factory=dict)
     is_current: bool = True
 
@@ -103,6 +105,8 @@ class TokenGateHooks:
             starts = ends if ids is None else find_answer_starts(ids, self.policy.tag, ends)
             real = find_real_tokens(tokens, kwargs.get("attention_mask"))
             self.state.prefill = Prefill(ends, starts, real)
+            if cache is not None and self.policy.at == "fired_on":
+                follow_beams(cache)[self.number] = self.state.prefill
             return
         same_batch = self.state.prefill is not None and len(self.state.prefill.prompt_ends) == len(
             tokens
@@ -110,6 +114,7 @@ class TokenGateHooks:
         if not (past and positions is None and same_batch):
             raise ValueError(NEEDS_WHOLE_PROMPT)
         self.state.prefill.is_current = False
+        self.state.prefill.past = past
 
     def _read_states(self, _module, _args, output) -> None:
         """Decide from unedited states [B, T, d] which tokens fire and, in a prefill, which prompts.
@@ -123,7 +128,8 @@ class TokenGateHooks:
         logits = self.adapter.metric_gate(hidden.detach())
         if not prefill.is_current:
             prefill.fired = logits > 0
-            prefill.answer_fired = prefill.answer_fired | prefill.fired.any(1)
+            before = prefill.answer_fired[:, : prefill.past]
+            prefill.answer_fired = torch.cat([before, prefill.fired], 1)
             return
         columns = torch.arange(hidden.shape[1], device=hidden.device)
         ends = prefill.prompt_ends[:, None]
@@ -131,7 +137,7 @@ class TokenGateHooks:
         question = prefill.real & ~in_answer
         fired = (logits > 0) & prefill.real
         prefill.fired = fired | (dilate(fired & question, *self.policy.span) & question)
-        prefill.answer_fired = (prefill.fired & in_answer).any(1)
+        prefill.answer_fired = prefill.fired & in_answer
         reads = columns == ends if self.policy.reads == "last" else columns <= ends
         highest = logits.masked_fill(~(prefill.real & reads), -torch.inf).amax(1)
         self.adapter_hooks.record_gate(self.adapter.metric_gate.layer, self.number, highest)
@@ -166,7 +172,7 @@ class TokenGateHooks:
             if at == "fired":
                 edited = prefill.fired
             elif at == "fired_on":
-                edited = prefill.answer_fired[:, None]
+                edited = (prefill.answer_fired.cumsum(1) > 0)[:, -width:]
             else:
                 ends = prefill.prompt_ends
                 edited = torch.full((len(ends), 1), at != "last", device=ends.device)
@@ -179,7 +185,7 @@ class TokenGateHooks:
         if self.policy.edits_fired_tokens:
             edited |= prefill.fired
         if at == "fired_on":
-            edited |= (prefill.fired & in_answer).cumsum(1) > 0
+            edited |= prefill.answer_fired.cumsum(1) > 0
         if "answer_on" in at:
             edited |= in_answer
         return edited & prefill.real
@@ -195,6 +201,30 @@ class TokenGateHooks:
         edited = self.edited_tokens(hidden.shape[1]) & (openness > 0)[:, None]
         rows, columns = edited.nonzero(as_tuple=True)
         return (rows, columns, openness[rows]) if len(rows) else None
+
+
+class FollowBeams:
+    """In place of a cache's `reorder_cache`: reorders which answer tokens have fired as well.
+
+    prefills: number of the adapter -> its prefill.
+    """
+
+    def __init__(self, cache):
+        self.reorder_cache = cache.reorder_cache
+        self.prefills: dict[int, Prefill] = {}
+
+    def __call__(self, beam_idx: Tensor) -> None:
+        self.reorder_cache(beam_idx)
+        for prefill in self.prefills.values():
+            rows = beam_idx.to(prefill.answer_fired.device)
+            prefill.answer_fired = prefill.answer_fired[rows]
+
+
+def follow_beams(cache) -> dict[int, Prefill]:
+    """Return the prefills that follow the beams of a key-value cache."""
+    if not isinstance(cache.reorder_cache, FollowBeams):
+        cache.reorder_cache = FollowBeams(cache)
+    return cache.reorder_cache.prefills
 
 
 def dilate(fired: Tensor, before: int, after: int) -> Tensor:

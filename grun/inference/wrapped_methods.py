@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import wraps
 
+from grun.inference.token_gate_hooks import NEEDS_WHOLE_PROMPT
+
 SAVES_THE_BASE = (
     "save_pretrained saves the base model alone, without the adapter; save that one with "
     "model.grun.adapter.save(folder), or first model.grun.remove()"
@@ -64,11 +66,16 @@ class SavePretrained(WrappedMethod):
 
 
 class InitContinuousBatching(WrappedMethod):
-    """Lets the thread of continuous batching obey `off()` and `only()` of the one that made it."""
+    """Lets the thread of continuous batching obey `off()` and `only()` of the one that made it.
+
+    Raises `ValueError` with a GRUN+ adapter in force, before that thread only logs it."""
 
     name = "init_continuous_batching"
 
     def __call__(self, *args, **kwargs):
+        active = self.adapter_hooks.active
+        if any(token_gate.number in active for token_gate in self.adapter_hooks.token_gates):
+            raise ValueError(NEEDS_WHOLE_PROMPT)
         manager = self.__wrapped__(*args, **kwargs)
         blocks = self.adapter_hooks.state.blocks
         run = manager._run_generation_loop

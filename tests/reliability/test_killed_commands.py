@@ -3,10 +3,6 @@ killed."""
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -64,20 +60,3 @@ def test_kill_at_every_file_operation_of_a_command(command):
         assert contents(path) == reference, f"operation {number}"
     print(f"killed at {number - 1} of {number - 1} operations")
     assert 40 < number < 999
-
-
-@pytest.mark.slow
-def test_sigkills_of_a_real_command(command):
-    """Four kills in its first seconds, one after another, then it finishes."""
-    module, flags, path, reference = command
-    shutil.rmtree(path)
-    words = [sys.executable, "-m", module.__name__, *flags]
-    for moment in (0.0, 0.1, 0.3, 0.5):
-        process = subprocess.Popen(words, cwd=toy.ROOT, stdout=subprocess.DEVNULL)
-        while process.poll() is None and not (path / "config.json").exists():
-            time.sleep(0.02)
-        time.sleep(moment)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(words, cwd=toy.ROOT, check=True, stdout=subprocess.DEVNULL)
-    assert contents(path) == reference

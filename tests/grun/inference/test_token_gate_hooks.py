@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from grun.adapter.metric_gate import MetricGate
 from grun.adapter.weights import Adapter
@@ -184,3 +185,23 @@ def test_two_adapters_fire_apart(model, prompt_encoder):
         is_open = (both.gate_logits.nan_to_num(-1) > 0).any(1)
     assert is_open.tolist() == [[True, False, True], [False, True, False]]
     assert torch.equal(tokens[FIRES], by_one[FIRES]) and torch.equal(tokens[QUIET], by_two[QUIET])
+
+
+def test_fired_tokens_follow_the_beams(model, prompt_encoder):
+    """A reordered cache takes along which of its answers has named the name."""
+    ids, mask = pad_prompts(prompt_encoder, QUESTIONS[:1] * 2)
+    step = torch.tensor([[7], [9]])
+    with AdapterHooks(model, build_answer_adapter(model, prompt_encoder, "fired_on")) as hooks:
+        expected = []
+        for swaps in (False, True):
+            cache = DynamicCache()
+            model(ids, attention_mask=mask, past_key_values=cache)
+            fired = hooks.token_gates[0].state.prefill.answer_fired
+            fired[0, -1] = True  # as if the first answer had begun with the name
+            if swaps:
+                cache.reorder_cache(torch.tensor([1, 0]))
+            more = torch.cat([mask, torch.ones(2, 1, dtype=mask.dtype)], 1)
+            tokens = step.flip(0) if swaps else step
+            logits = model(tokens, attention_mask=more, past_key_values=cache).logits
+            expected.append(logits.flip(0) if swaps else logits)
+    torch.testing.assert_close(*expected)
