@@ -45,6 +45,7 @@ def build_corpus_sampler(
     batch: int,
     seed: int,
     pairing: str,
+    epoch_end: str = "short",
 ) -> ForgetRetainSampler:
     """Batches of `per_topic` texts of every forget corpus, in order, and of the first retain
     corpus. A corpus with fewer texts is repeated."""
@@ -55,4 +56,4 @@ def build_corpus_sampler(
     ]
     forget = [topic[i % len(topic)] for topic in topics for i in range(count)]
     retain = encode_corpus(corpora.retain_corpora[0], benchmark, corpora, tokenizer, max_length)
-    return ForgetRetainSampler(forget, retain, [""], batch, seed, pairing)
+    return ForgetRetainSampler(forget, retain, [""], batch, seed, pairing, epoch_end=epoch_end)

@@ -131,6 +131,7 @@ class OptimisationOptions(Options):
     lr: float = flag(1e-5, "learning rate (AdamW)", above=0)
     weight_decay: float = flag(0.0, "AdamW weight decay", minimum=0)
     warmup: int | None = flag(None, "warm-up steps (default: a tenth)", minimum=0)
+    warmup_epochs: float | None = flag(None, "the same in epochs, where --warmup is not", above=0)
     schedule: str = flag(
         "linear", "schedule of the learning rate", choices=("linear", "cosine", "constant")
     )
@@ -255,7 +256,7 @@ def build_train_config(config: FinetuneConfig, steps: int, precision: str) -> Tr
         steps,
         options.lr,
         options.weight_decay,
-        warmup=steps // 10 if options.warmup is None else options.warmup,
+        warmup=count_warmup(config, steps),
         schedule=options.schedule,
         max_grad_norm=options.max_grad_norm,
         micro_batch=options.micro_batch,
@@ -263,6 +264,16 @@ def build_train_config(config: FinetuneConfig, steps: int, precision: str) -> Tr
         seed=config.run.seed,
         mixed_precision=precision,
     )
+
+
+def count_warmup(config: FinetuneConfig, steps: int) -> int:
+    """Steps over which the learning rate rises."""
+    options = config.optimisation
+    if options.warmup is not None:
+        return options.warmup
+    if options.warmup_epochs is not None:
+        return int(options.warmup_epochs * steps / config.batches.epochs)
+    return steps // 10
 
 
 def ensure_finetuned(

@@ -78,6 +78,7 @@ def build_sampler(
         seed,
         pairing.pairing,
         pairing.idk_draw,
+        epoch_end=pairing.epoch_end,
     )
 
 
@@ -93,6 +94,7 @@ def build_text_sampler(
         batch=config.training.batch,
         seed=config.run.seed,
         pairing=config.pairing.pairing,
+        epoch_end=config.pairing.epoch_end,
     )
 
 
@@ -111,7 +113,7 @@ def build_train_config(
 
     Raises `ValueError` where it would take no step."""
     epoch = sampler.steps_per_epoch
-    steps = training.steps or max(round(training.epochs * epoch), training.min_steps)
+    steps = training.steps or max(sampler.count_steps(training.epochs), training.min_steps)
     if steps < 1:
         raise ValueError(
             f"--epochs {training.epochs:g} is no step, where an epoch has {epoch}; give more "
@@ -122,6 +124,7 @@ def build_train_config(
         training.lr,
         training.weight_decay,
         warmup=training.warmup or round(training.warmup_epochs * epoch),
+        schedule=training.schedule,
         max_grad_norm=training.max_grad_norm,
         micro_batch=training.micro_batch,
         checkpoint_every=training.checkpoint_every,

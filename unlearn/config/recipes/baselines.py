@@ -9,6 +9,7 @@ TINY = "docs/decisions.md, baselines on the tiny model"
 OWN = "docs/own-data.md, steps and rates: ten rows are one step an epoch"
 MUSE = "MUSE (arXiv 2407.06460), section 4 and its baselines"
 HUB_DOCUMENTS = ("muse-news", "muse-books")
+QUESTIONS = ("tofu", "authors")
 
 BASELINES = [
     # Upstream's DeepSpeed JSON has no gradient_clipping, so its runs are unclipped.
@@ -20,13 +21,36 @@ BASELINES = [
             "lr": 1e-5,
             "weight_decay": 0.01,
             "warmup_epochs": 1.0,
+            "epoch_end": "joined",
             "max_grad_norm": 0.0,
         },
         GRUN_BASELINE,
     ),
-    Recipe({"benchmark": "own"}, {"min_steps": 60, "batch": 16, "warmup_epochs": 0.0}, OWN),
+    Recipe(
+        {"benchmark": "own"},
+        {"min_steps": 60, "batch": 16, "warmup_epochs": 0.0, "epoch_end": "short"},
+        OWN,
+    ),
     Recipe({"tuner": "lora"}, {"lr": 1e-4}, GRUN_BASELINE),
+    # Its losses for a LoRA are manual_grad_diff and manual_npo_grad_diff.
+    Recipe(
+        {"tuner": "lora", "benchmark": QUESTIONS, "objective": ("gd", "npo")},
+        {"retain_reduction": "sequence_sum"},
+        GRUN_BASELINE,
+    ),
+    Recipe(
+        {"tuner": "lora", "benchmark": QUESTIONS, "objective": "gd"},
+        {"forget_reduction": "sequence_sum"},
+        GRUN_BASELINE,
+    ),
     Recipe({"objective": "npo"}, {"forget_weight": 0.1375}, GRUN_BASELINE),
+    # Started without DeepSpeed, whose configuration has no clipping, so transformers' default of
+    # 1.0 acts; PDU is started with it.
+    Recipe(
+        {"objective": ("altpo", "ceu", "satimp", "simnpo", "undial", "wga")},
+        {"max_grad_norm": 1.0},
+        "locuslab/open-unlearning, community/methods/*/run.sh and transformers' TrainingArguments",
+    ),
     Recipe({"objective": "undial"}, {"lr": 1e-4}, f"{OPEN_UNLEARNING}/UNDIAL.yaml"),
     Recipe({"objective": ("wga", "satimp")}, {"epochs": 5}, f"{OPEN_UNLEARNING}, WGA and SatImp"),
     Recipe(
@@ -36,8 +60,21 @@ BASELINES = [
     # (lr 3e-4 to 2e-3, LoRA 5e-3 and 1e-2, 10 and 15 epochs, NPO's weight 0.1375 to 2) these have
     # the lowest forget ROUGE whose retain ROUGE, on retain examples that were trained on, is at
     # least 0.95 of the target's. tiny-robust inherits them untuned.
-    Recipe({"model": "tiny"}, {"epochs": 15, "batch": 16, "lr": 1e-3, "max_grad_norm": 1.0}, TINY),
-    Recipe({"model": "tiny", "tuner": "lora"}, {"lr": 5e-3, "lora_rank": 8}, TINY),
+    Recipe(
+        {"model": "tiny"},
+        {"epochs": 15, "batch": 16, "lr": 1e-3, "max_grad_norm": 1.0, "epoch_end": "short"},
+        TINY,
+    ),
+    Recipe(
+        {"model": "tiny", "tuner": "lora"},
+        {
+            "lr": 5e-3,
+            "lora_rank": 8,
+            "forget_reduction": "token",
+            "retain_reduction": "token",
+        },
+        TINY,
+    ),
     Recipe({"model": "tiny", "objective": "npo"}, {"forget_weight": 0.5}, TINY),
     Recipe({"benchmark": DOCUMENT_BENCHMARKS}, {"label_start": "all"}, MUSE),
     # Of 1.5e-4, 3e-4 and 1e-3, the first leaves the forget set recognised as before (PrivLeak
@@ -51,8 +88,14 @@ BASELINES = [
     ),
     Recipe(
         {"benchmark": HUB_DOCUMENTS, "objective": ("ga", "gd", "kl", "npo")},
-        {"weight_decay": 0.0, "warmup_epochs": 0.0},
-        MUSE,
+        {
+            "weight_decay": 0.0,
+            "warmup_epochs": 0.0,
+            "schedule": "constant",
+            "max_grad_norm": 1.0,
+            "epoch_end": "short",
+        },
+        f"{MUSE}, baselines/iterative.py; 1.0 is transformers' default",
     ),
     Recipe({"benchmark": HUB_DOCUMENTS, "objective": "ga"}, {"epochs": 1}, MUSE),
     Recipe({"benchmark": HUB_DOCUMENTS, "objective": "gd"}, {"epochs": 7}, MUSE),

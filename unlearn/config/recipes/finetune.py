@@ -4,12 +4,19 @@ from unlearn.config.recipes.entry import Recipe
 from unlearn.config.recipes.templates import DOCUMENT_BENCHMARKS
 
 GRUN_FINETUNE = "renjie3/GRUN, cmd_finetune.sh and config/finetune.yaml: effective batch 32"
+TOFU_FINETUNE = "locuslab/tofu, finetune.py and config/finetune.yaml"
 FROM_SCRATCH = "docs/decisions.md, the base models: chosen on 2 CPU cores, data seed 0"
 
 OWN = "docs/own-data.md, steps and rates: sixty rows are two steps an epoch, so steps count"
 
 FINETUNE = [
     Recipe({"benchmark": "own"}, {"min_steps": 200, "lr": 5e-5, "batch": 16}, OWN),
+    # Upstream's DeepSpeed JSON has no gradient_clipping, so its runs are unclipped.
+    Recipe(
+        {"model": ("llama3.1-8b", "llama2-7b", "mistral-7b", "phi-1.5")},
+        {"max_grad_norm": 0.0},
+        "renjie3/GRUN and locuslab/tofu, config/ds_config.json",
+    ),
     Recipe(
         {"model": ("llama3.1-8b", "llama2-7b")},
         {"epochs": 5, "lr": 1e-5, "batch": 32, "weight_decay": 0.01},
@@ -23,8 +30,10 @@ FINETUNE = [
     Recipe(
         {"model": "phi-1.5"},
         {"epochs": 5, "lr": 2e-5, "batch": 32, "weight_decay": 0.01},
-        "TOFU (arXiv 2401.06121), config/finetune.yaml",
+        TOFU_FINETUNE,
     ),
+    # steps // epochs: TOFU's own targets; GRUN's take a tenth of the steps.
+    Recipe({"model": ("llama2-7b", "phi-1.5")}, {"warmup_epochs": 1.0}, TOFU_FINETUNE),
     # Refusals in the mix and label smoothing keep the model able to say "I don't know" and off
     # saturation, without which no unlearning result at this scale means anything.
     Recipe(

@@ -78,8 +78,15 @@ CORPORA = [
     ),
     Recipe(
         {"benchmark": "wmdp", "model": ("llama3.1-8b", "mistral-7b")},
-        {"layers": [20, 25, 30], "rmu_layer": 31, "steering_coeff": 300.0},
-        UPSTREAM_WMDP,
+        {
+            "layers": [20, 25, 30],
+            "rmu_layer": 31,
+            "steering_coeff": 300.0,
+            "forget_corpora": ["merge_forget_data_sum_gpt", "cyber_forget_data_sum_gpt"],
+            "retain_corpora": ["merge_retain_data_sum_gpt"],
+            "min_len": 200,
+        },
+        f"{UPSTREAM_WMDP}; the corpora are files of its wmdp_data/: --data_dir",
     ),
     # Upstream's form (edits in 2 3 4, rank 4, the edited token not steered) opens the gate on 97 %
     # of the forget questions and changes no answer: the tests are read from the edited token
