@@ -45,9 +45,7 @@ class ObjectiveOptions(Options):
     kl_mask: str = flag(
         "answer", "kl on the answer, or on the prompt too, as upstream", choices=MASKS
     )
-    beta: float = flag(
-        0.1, "npo, npo_kl, idkpo, altpo, kto, kto_sigmoid: inverse temperature", above=0
-    )
+    beta: float = flag(0.1, "npo, npo_kl, idkpo, altpo, kto*: inverse temperature", above=0)
     simnpo_beta: float = flag(4.5, "simnpo: inverse temperature", above=0)
     simnpo_gamma: float = flag(0.0, "simnpo: margin")
     undial_strength: float = flag(10.0, "undial: what the true token's logit loses", minimum=0)
