@@ -32,7 +32,7 @@ def save_gpt2(folder):
     size = {"n_positions": 256, "n_embd": 32, "n_layer": 4, "n_head": 4}
     ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.eos_token_id)
     torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config(len(tokenizer), **size, **ends)).save_pretrained(folder)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **size, **ends)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -69,7 +69,8 @@ def test_commands_of_the_page_walk_to_a_table(stranger, capsys):
     table = (stranger / "runs" / "tables" / "tofu.md").read_text()
     for method in ("target", "reference", "idk-grun", "npo-full", "gd-lora", "control-keyword"):
         row = next(line for line in table.splitlines() if line.startswith(f"| {method}"))
-        assert re.search(r"\d\.\d", row) and " - |" in row, row
+        cells = {cell.strip() for cell in row.split("|")}
+        assert "-" in cells and any("." in cell for cell in cells), row
     assert "2 requests on" in printed["grun.requests"]
     assert printed["grun.ask"].strip()
     assert "forget_entity=Yeso-Nuludu" in {path.name for path in cell.iterdir()}
