@@ -17,7 +17,8 @@ from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import Experiment, parse_experiment
 from unlearn.config.flags import run_command
 from unlearn.language_model.loading import load_model
-from unlearn.training.setup import load_prompt_encoder, resolve_target
+from unlearn.training.setup import load_prompt_encoder
+from unlearn.training.targets import resolve_target
 
 
 def train_control(experiment: Experiment) -> Path:
@@ -33,10 +34,11 @@ def train_control(experiment: Experiment) -> Path:
     if run.skip(description, config.run.overwrite):
         return run.path
     target = resolve_target(config.run, config.data, config.target)
+    prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
 
     def load_target():
         model = load_model(target, config.run.device, config.run.dtype, config.run.attn)
-        return model, load_prompt_encoder(config.prompts, config.target.model, target)
+        return model, prompt_encoder
 
     inputs = FilterInputs(
         forget,
@@ -49,7 +51,8 @@ def train_control(experiment: Experiment) -> Path:
     )
     start = time.perf_counter()
     control, result = registered_filters()[name].fit(inputs)
-    if not run.begin(description | {"target": target}, config.run.overwrite):
+    description |= {"target": target, "prompt": prompt_encoder.settings}
+    if not run.begin(description, config.run.overwrite):
         return run.path
     experiment.show(config.run.verbose)
     control.save(run.path)

@@ -39,8 +39,8 @@ from unlearn.training.setup import (
     find_steered_layer,
     item_encoder,
     load_prompt_encoder,
-    resolve_target,
 )
+from unlearn.training.targets import resolve_target
 
 
 def build_tuner(config: BaselineConfig, target: str) -> Tuner:
@@ -124,10 +124,13 @@ def train_baseline(experiment: Experiment) -> Path:
         return run.path
     target = resolve_target(config.run, config.data, config.target)
     prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
-    if not has_questions:
+    if has_questions:
+        prompt_encoder.check([*sampler.forget, *sampler.retain])
+    else:
         sampler = build_text_sampler(config, benchmark, prompt_encoder.tokenizer)
     tuner = build_tuner(config, target)
-    if not run.begin(description | {"target": target}, config.run.overwrite):
+    description |= {"target": target, "prompt": prompt_encoder.settings}
+    if not run.begin(description, config.run.overwrite):
         return run.path
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, tuner.model, prompt_encoder, target, run.path.parent)

@@ -52,8 +52,8 @@ from unlearn.training.setup import (
     find_steered_layer,
     item_encoder,
     load_prompt_encoder,
-    resolve_target,
 )
+from unlearn.training.targets import resolve_target
 
 
 def default_layers(depth: int) -> list[int]:
@@ -80,7 +80,8 @@ def build_adapter(
 ) -> Adapter:
     """A new adapter, as the flags say."""
     config: GrunConfig = experiment.config
-    policy = config.plus.policy(find_answer_tag(prompt_encoder))
+    answer_tag = find_answer_tag(prompt_encoder)
+    policy = config.plus.policy(answer_tag)
     adapter_config = AdapterConfig(
         layers=config.adapter.layers or default_layers(len(find_decoder_layers(model))),
         rank=config.adapter.rank,
@@ -94,7 +95,8 @@ def build_adapter(
             "revision": getattr(model.config, "_commit_hash", None),
             "fingerprint": fingerprint(model),
         },
-        prompt={"template": prompt_encoder.template, "style": prompt_encoder.style},
+        prompt=prompt_encoder.settings,
+        answer_tag=answer_tag,
         recipe=experiment.config_key,
     )
     return Adapter(model, adapter_config, config.run.seed)
@@ -179,10 +181,13 @@ def train_adapter(experiment: Experiment) -> Path:
         target, config.run.device, config.run.dtype, config.run.attn, config.adapter.quant
     )
     prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
-    if not has_questions:
+    if has_questions:
+        prompt_encoder.check([*sampler.forget, *sampler.retain])
+    else:
         sampler = build_text_sampler(config, benchmark, prompt_encoder.tokenizer)
     adapter = build_adapter(experiment, model, target, prompt_encoder)
-    if not run.begin(description | {"target": target}, config.run.overwrite):
+    description |= {"target": target, "prompt": prompt_encoder.settings}
+    if not run.begin(description, config.run.overwrite):
         return run.path
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, model, prompt_encoder, target, run.path.parent)

@@ -28,8 +28,9 @@ from unlearn.language_model.devices import choose_mixed_precision
 from unlearn.language_model.loading import load_model, save_model
 from unlearn.processes import is_main
 from unlearn.training.loop import TrainConfig, train
-from unlearn.training.setup import load_prompt_encoder, resolve_target
+from unlearn.training.setup import load_prompt_encoder
 from unlearn.training.steering import control_vectors
+from unlearn.training.targets import resolve_target
 
 
 def load_topics(config: RmuCommandConfig, tokenizer) -> TopicBatches:
@@ -132,14 +133,16 @@ def train_rmu(experiment: Experiment) -> Path:
     if run.skip(description, config.run.overwrite):
         return run.path
     target = resolve_target(config.run, config.data, config.target)
-    tokenizer = load_prompt_encoder(config.prompts, config.target.model, target).tokenizer
+    prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
+    tokenizer = prompt_encoder.tokenizer
     topics = load_topics(config, tokenizer)
     model = load_model(target, config.run.device, config.run.dtype, config.run.attn)
     dtype = model.dtype
     layers = choose_layers(model, config.steering.layer_id, config.steering.layer_ids)
     trained = unfreeze_matrices(config, model, layers)
     loss = build_loss(config, model, trained, tokenizer)
-    if not run.begin(description | {"target": target, "layers": layers}, config.run.overwrite):
+    description |= {"target": target, "prompt": prompt_encoder.settings, "layers": layers}
+    if not run.begin(description, config.run.overwrite):
         return run.path
     experiment.show(config.run.verbose)
     steps = min(config.updates.max_num_batches, topics.steps)

@@ -80,7 +80,7 @@ def prefill_ids(prompt_encoder: PromptEncoder, example: Example, prefix: str) ->
     cut must not change how the words before it are split into tokens.
     """
     text = prompt_encoder.answered(example.question, prefix)
-    ids = prompt_encoder.tokenizer(text)["input_ids"]
+    ids = prompt_encoder.token_ids(text)
     if not example.answer.startswith(prefix):
         return ids
     true_ids = prompt_encoder.encode(example.question, example.answer).ids

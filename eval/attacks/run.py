@@ -184,9 +184,7 @@ def main(argv: list[str] | None) -> None:
     attacks = choose_attacks(config.attacks.attacks, config.run.device)
     require_listed([entry.name for entry in attacks])
     runs = select_runs(
-        config.run.runs,
-        experiment.benchmark_id,
-        config.cell.model,
+        experiment.model_folder,
         split,
         benchmark.retain_split(split),
         config.cell.only,

@@ -37,7 +37,7 @@ def build_evaluation_experiment(config: type, given: dict) -> Experiment:
 def read_cell_flags(run: Run, config: type) -> dict:
     """The data flags, model and forget split of a run, as far as this command takes them."""
     stored = run.config
-    names = (*DATA_FLAGS, "model")
+    names = (*DATA_FLAGS, "model", "name")
     if stored["objective"] not in ("target", "reference"):
         names += ("split",)
     values = {name: flag["value"] for name, flag in stored["flags"].items() if name in names}
@@ -58,13 +58,14 @@ def find_source_flags(experiment: Experiment) -> dict:
     Raises `ValueError` where the runs of the cell were made from different files.
     """
     values = experiment.values
-    runs, benchmark_id, model = values["runs"], experiment.benchmark_id, values["model"]
-    if any(finished_runs(model_directory(runs, benchmark_id, model))):
+    runs, benchmark_id = values["runs"], experiment.benchmark_id
+    model = values["model"], experiment.label
+    if any(finished_runs(model_directory(runs, benchmark_id, *model))):
         return {}
     first = {
         folder: run
         for folder in sorted(Path(runs).glob(f"{benchmark_id},data=*"))
-        if (run := next(finished_runs(model_directory(runs, folder.name, model)), None))
+        if (run := next(finished_runs(model_directory(runs, folder.name, *model)), None))
     }
     if len(first) > 1:
         raise ValueError(

@@ -23,7 +23,7 @@ from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import Experiment
 from unlearn.config.files import read_json
 from unlearn.config.options import RunOptions
-from unlearn.config.run_directory import Run, model_directory
+from unlearn.config.run_directory import Run
 from unlearn.language_model.prompts import PromptEncoder
 
 
@@ -50,10 +50,9 @@ def evaluate_documents(experiment: Experiment) -> None:
     benchmark = open_benchmark(**config.data.opening())
     split = config.data.resolve_split(config.split.split or benchmark.spec.default_split)
     benchmark.evaluation_sets(split)  # bad data stop the command before a model is loaded
-    model = config.cell.model
-    model_folder = model_directory(config.run.runs, experiment.benchmark_id, model)
+    model_folder = experiment.model_folder
     paths = select_paths(experiment, split, benchmark.retain_split(split))
-    described = {"benchmark": experiment.benchmark_id, "model": model, "split": split}
+    described = {"benchmark": experiment.benchmark_id, "model": experiment.label, "split": split}
     evaluated: list[DocumentTask] = []
 
     def evaluate(path: Path) -> None:
@@ -82,11 +81,10 @@ def evaluate_documents(experiment: Experiment) -> None:
 def select_paths(experiment: Experiment, split: str, retain_split: str) -> list[Path]:
     """The runs that --only names, else those of the cell and all stacks of the model."""
     config: DocumentConfig = experiment.config
-    cell = (config.run.runs, experiment.benchmark_id, config.cell.model)
-    runs = select_runs(*cell, split, retain_split, config.cell.only)
+    runs = select_runs(experiment.model_folder, split, retain_split, config.cell.only)
     stacks = []
     if not config.cell.only:
-        stacks = model_directory(*cell).glob("sequential/*/*/requests.json")
+        stacks = experiment.model_folder.glob("sequential/*/*/requests.json")
     return [run.path for run in runs] + sorted(path.parent for path in stacks)
 
 

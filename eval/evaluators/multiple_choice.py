@@ -35,7 +35,7 @@ from unlearn.benchmarks.opening import open_benchmark
 from unlearn.benchmarks.wmdp import WmdpBenchmark
 from unlearn.config.experiment import Experiment
 from unlearn.config.files import read_json, write_json
-from unlearn.config.run_directory import LAYOUT, Run, model_directory, named_runs
+from unlearn.config.run_directory import LAYOUT, Run, named_runs
 from unlearn.language_model.loading import load_model
 from unlearn.language_model.models import trained_from_scratch
 
@@ -98,7 +98,7 @@ def select_model_runs(experiment: Experiment) -> list[Run]:
     if config.cell.only:
         return named_runs(config.cell.only)
     model = config.cell.model
-    folder = model_directory(config.run.runs, experiment.benchmark_id, model)
+    folder = experiment.model_folder
     runs = [run for run in find_finished(folder, "*/*") if run.path.parent.name != "full"]
     targets = find_finished(folder / "full", "target-seed*")
     if not trained_from_scratch(model) and not targets:

@@ -44,9 +44,7 @@ def evaluate_questions(experiment: Experiment) -> None:
     evaluation = prepare_evaluation(experiment.config)
     config, benchmark, split = experiment.config, evaluation.benchmark, evaluation.split
     runs = select_runs(
-        config.run.runs,
-        experiment.benchmark_id,
-        config.cell.model,
+        experiment.model_folder,
         split,
         benchmark.retain_split(split),
         config.cell.only,

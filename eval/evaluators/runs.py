@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-from unlearn.config.run_directory import Run, model_directory, named_runs
+from unlearn.config.run_directory import Run, named_runs
 
 
-def select_runs(
-    runs: str, benchmark_id: str, model: str, split: str, retain_split: str, only: list[str]
-) -> list[Run]:
+def select_runs(folder: Path, split: str, retain_split: str, only: list[str]) -> list[Run]:
     """The runs that --only names, else all finished runs of the cell: first the references, which
     forget quality compares with, then the targets, then the unlearned runs.
 
+    folder: that of all runs on the cell's model (`Experiment.model_folder`).
     Raises `ValueError` where there is none.
     """
     if only:
         return named_runs(only)
-    folder = model_directory(runs, benchmark_id, model)
     unlearned = find_finished(folder / split, "*")
     paths = [run.path for run in find_finished(folder / "full", "target-seed*")]
     targets = {path.resolve(): path for path in paths}

@@ -16,6 +16,9 @@ ATTACK_COLUMNS = {
     "respelt": ("reworded", "respelt name"),
     "suffix": ("reworded", "suffix"),
     "multi_turn": ("reworded", "multi-turn"),
+    "bare_prompt": ("template", "none"),
+    "other_template": ("template", "another"),
+    "trailing_space": ("template", "and a space"),
     "leak_at_k": ("sampled", "leak@k"),
     "int8_rtn": ("quantised", "int8 rtn"),
     "int4_rtn": ("quantised", "int4 rtn"),
@@ -29,7 +32,7 @@ ATTACK_COLUMNS = {
     "logit_lens": ("white box", "logit lens"),
 }
 # Kinds of attack that need the model's answers alone; "": plain questions.
-BLACK_BOX = ("", "joined", "prefill", "reworded", "sampled")
+BLACK_BOX = ("", "joined", "prefill", "reworded", "template", "sampled")
 
 
 def attack_kind(attack: str) -> str:

@@ -25,7 +25,9 @@ SIDES = ("forget", "retain", "heldout")
 FLOOR = 0.5
 # attack -> how one example's alternatives become one score: (on the forget side, on the others);
 # else the mean
-REDUCE = {"paraphrase": (max, min), "respelt": (max, min), "leak_at_k": (max, np.mean)}
+WORST = (max, min)
+REDUCE = {"paraphrase": WORST, "respelt": WORST, "other_template": WORST}
+REDUCE |= {"leak_at_k": (max, np.mean)}
 
 Rows = list[dict]
 

@@ -23,8 +23,8 @@ from unlearn.config.files import read_json
 from unlearn.config.run_directory import Run
 from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers
 from unlearn.language_model.generation import generate_ids
-from unlearn.language_model.loading import load_model, load_tokenizer
-from unlearn.language_model.models import resolve_template
+from unlearn.language_model.loading import load_model
+from unlearn.language_model.prompt_loading import load_prompt_encoder, warn_of_other_prompt
 from unlearn.language_model.prompts import PromptEncoder
 
 WEIGHTS = ("shared", "merged", "private")
@@ -71,8 +71,36 @@ class EvalModel:
         Greedy; with one seed per prompt, sampled at temperature 1 from the whole vocabulary, the
         same in any batch.
         """
+        positions = self.prompt_encoder.positions
+        if positions and max(map(len, prompts)) + max_new_tokens > positions + 1:
+            return self._generate_by_length(prompts, max_new_tokens, seeds)
         new_ids = generate_ids(self.model, self.prompt_encoder, prompts, max_new_tokens, seeds)
         return new_ids, self.adapter_hooks.gates if self.adapter_hooks else None
+
+    def _generate_by_length(
+        self, prompts: list[list[int]], max_new_tokens: int, seeds: list[int] | None
+    ) -> tuple[list[list[int]], Tensor | None]:
+        """`generate` where the model's positions end before the new tokens: the prompts of each
+        length by themselves, so that none is cut for another's sake.
+        """
+        new_ids: list = [None] * len(prompts)
+        gates: list = [None] * len(prompts)
+        for length in sorted({len(prompt) for prompt in prompts}):
+            rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
+            limit = min(max_new_tokens, self.prompt_encoder.positions + 1 - length)
+            if limit < 1:
+                raise ValueError(
+                    f"a prompt has {length} tokens, and the model "
+                    f"{self.prompt_encoder.positions} positions"
+                )
+            row_seeds = None if seeds is None else [seeds[row] for row in rows]
+            row_ids, row_gates = EvalModel.generate(
+                self, [prompts[row] for row in rows], limit, row_seeds
+            )
+            for k, row in enumerate(rows):
+                new_ids[row] = row_ids[k]
+                gates[row] = None if row_gates is None else row_gates[..., k]
+        return new_ids, None if gates[0] is None else torch.stack(gates, -1)
 
     def __enter__(self) -> "EvalModel":
         return self
@@ -168,7 +196,7 @@ def load_checkpoint(
         return load_stack(path, device, dtype, attn)
     if (path / "config.json").exists() and "objective" in read_json(path / "config.json"):
         return load_run(path, device, dtype, attn, weights)
-    prompt_encoder = PromptEncoder(load_tokenizer(source), resolve_template(source))
+    prompt_encoder = load_prompt_encoder(source)
     return EvalModel(source, load_model(source, device, dtype, attn), prompt_encoder)
 
 
@@ -176,7 +204,7 @@ def load_stack(path: Path, device: str, dtype: str, attn: str) -> EvalModel:
     """The base model of a stack of requests with the adapters of all requests."""
     stack = RequestStack(path)
     model = load_shared_base(stack.base["id"], device, dtype, attn)
-    prompt_encoder = PromptEncoder(load_tokenizer(stack.base["id"]), **stack.prompt)
+    prompt_encoder = load_prompt_encoder(stack.base["id"], settings=stack.prompt)
     return EvalModel(path.name, model, prompt_encoder, stack.attach(model))
 
 
@@ -185,11 +213,12 @@ def load_run(path: Path, device: str, dtype: str, attn: str, weights: str) -> Ev
     config = Run(path).config
     target = config.get("target", str(path))
     flags = {name: entry["value"] for name, entry in config["flags"].items()}
-    prompt_encoder = PromptEncoder(
-        load_tokenizer(flags.get("tokenizer") or target),
-        resolve_template(config["model"], flags["template"]),
-        flags.get("prompt_style", "finetune"),
-        max_length=flags["max_length"],
+    prompt_encoder = load_prompt_encoder(
+        target,
+        flags.get("model"),
+        flags.get("tokenizer"),
+        config.get("prompt", {"template": flags.get("template")}),
+        max_length=flags.get("max_length", 512),
     )
     if config["objective"] == "target" and "target" in config:  # a hub's model, not unlearned
         return EvalModel(path.name, load_model(target, device, dtype, attn), prompt_encoder)
@@ -229,5 +258,7 @@ def attach_adapter(eval_model: EvalModel, adapter: str | Path) -> EvalModel:
     if (folder / "adapter").exists():
         folder = folder / "adapter"
     loaded = Adapter.load(eval_model.model, folder)
+    asked = eval_model.prompt_encoder.settings
+    warn_of_other_prompt(asked, loaded.config.prompt, f"{adapter} was trained")
     eval_model.adapter_hooks = AdapterHooks(eval_model.model, loaded)
     return eval_model

@@ -30,7 +30,8 @@ class AdapterConfig:
     """The contents of adapter.json.
 
     gate: `none` for an ungated edit, or one of `pyvene_custom.GATES`; dtype: that of W, b and the
-    gate; edit_policy: the fields of `EditPolicy`, empty for plain GRUN.
+    gate; prompt: template, style and system prompt that it was trained in; answer_tag: the token ids
+    that end each of its prompts; edit_policy: the fields of `EditPolicy`, empty for plain GRUN.
     """
 
     layers: list[int]
@@ -41,6 +42,7 @@ class AdapterConfig:
     position: str = POSITION
     base: dict = field(default_factory=dict)
     prompt: dict = field(default_factory=dict)
+    answer_tag: list[int] = field(default_factory=list)
     recipe: dict = field(default_factory=dict)
     edit_policy: dict = field(default_factory=dict)
     format: int = FORMAT
@@ -107,7 +109,7 @@ def check_format(directory: str | Path, version) -> None:
 
 def find_problems(stored: dict) -> Iterator[str]:
     """Yield what is wrong with adapter.json; read on only while there is no problem."""
-    types = get_type_hints(AdapterConfig) | {"layers": list, "sha256": str}
+    types = get_type_hints(AdapterConfig) | {"layers": list, "answer_tag": list, "sha256": str}
     policy_names = {f.name for f in fields(EditPolicy)}
     yield from (
         f"{name} is missing" for name in ("layers", "rank", "base", "sha256") if name not in stored

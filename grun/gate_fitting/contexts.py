@@ -72,7 +72,7 @@ def find_name_token(
     if name not in text:
         return None
     end = (text.rfind(name) if answer else text.find(name)) + len(name)
-    encoded = prompt_encoder.tokenizer(text, return_offsets_mapping=True)
+    encoded = prompt_encoder.tokenize(text, return_offsets_mapping=True)
     return max(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end and b > a)
 
 
@@ -211,7 +211,7 @@ class ContextSampler:
     def _cut_at_name_in_answer(self, question: str, answer: str, group: str, name: str) -> Context:
         position = find_name_token(self.prompt_encoder, question, name, answer)
         text = self.prompt_encoder.answered(question, answer)
-        ids = self.prompt_encoder.tokenizer(text)["input_ids"]
+        ids = self.prompt_encoder.token_ids(text)
         return Context(ids[: position + 1], position, group)
 
     def _join_retain_question(self, question: str, group: str, form: Form) -> str:

@@ -16,7 +16,14 @@ from unlearn.config.data_files import DIGITS, digest_file
 from unlearn.config.flags import build_config, flag_values, flags, parse_flags
 from unlearn.config.options import DataOptions
 from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import LAYOUT, Run, check_folder_name, model_directory
+from unlearn.config.run_directory import (
+    LAYOUT,
+    Run,
+    check_folder_name,
+    label_model,
+    model_directory,
+    read_flag,
+)
 from unlearn.processes import is_main
 
 LONGEST_VARIANT = 160  # characters; file systems end a name at 255 bytes
@@ -41,8 +48,9 @@ class Experiment:
     def variant(self, role: str = "setting") -> str:
         """`rank=8,gate=mlp_3`: the flags of one role whose values differ from the recipe's."""
         plain = flag_values(self.recipe_config)
+        values = self.values | {"target": label_model(self.values.get("target") or "none")}
         return ",".join(
-            f"{option.name}={format_value(self.values[option.name])}"
+            f"{option.name}={format_value(values[option.name])}"
             for option, _, _ in flags(type(self.config))
             if option.metadata["role"] == role and self.values[option.name] != plain[option.name]
         )
@@ -62,12 +70,27 @@ class Experiment:
         parts = (self.values["benchmark"], self.variant("data"), content)
         return ",".join(part for part in parts if part)
 
+    @property
+    def label(self) -> str:
+        """What folders and tables call the model: --name, or `label_model`'s."""
+        return label_model(self.values["model"], self.values["name"])
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of all runs on this model. Raises `ValueError` as `model_directory` does."""
+        model = self.values["model"]
+        return model_directory(self.values["runs"], self.benchmark_id, model, self.label)
+
     @cached_property
     def config_key(self) -> dict[str, Any]:
         """The values that decide a result: those of all flags but the volatile ones, and digests of
-        the files that were read."""
+        the files that were read. A folder, and a model with a --name, count by their label, under
+        which no other model has runs."""
+        values = dict(self.values)
+        if self.label != values["model"].strip("/").replace("/", "--"):
+            values["model"] = self.label
         decisive = {
-            option.name: self.values[option.name]
+            option.name: values[option.name]
             for option, _, _ in flags(type(self.config))
             if option.metadata["role"] not in ("volatile", "source")
         }
@@ -98,8 +121,9 @@ class Experiment:
             digest = sha256(variant.encode()).hexdigest()[:12]
             variant = f"{variant[:LONGEST_VARIANT]}~{digest}"
         parts = (objective, tuner, variant, f"seed{self.values['seed']}")
-        folder = model_directory(self.values["runs"], self.benchmark_id, self.values["model"])
-        run = Run(folder / self.values["split"] / "-".join(part for part in parts if part))
+        run = Run(
+            self.model_folder / self.values["split"] / "-".join(part for part in parts if part)
+        )
         check_runs_folder(self.values["runs"], run)
         return run
 
@@ -107,7 +131,8 @@ class Experiment:
         """The contents of config.json, but for what the run itself adds."""
         return {
             "layout": LAYOUT,
-            **{name: self.values[name] for name in ("benchmark", "model", "split", "seed")},
+            "model": self.label,
+            **{name: self.values[name] for name in ("benchmark", "split", "seed")},
             "objective": objective,
             "tuner": tuner,
             "variant": self.variant(),
@@ -151,6 +176,8 @@ def build_experiment(
 
     inherited: values that count as the recipe's, so that no directory is named after them."""
     defaults = {option.name: default for option, _, default in flags(config)}
+    if given.get("target") and "model" in defaults and "model" not in given:
+        given, inherited = infer_model(given, inherited or {})
     cell = recipe_values(config, defaults | given) | (inherited or {})
     unknown = (cell.keys() | given.keys()) - defaults.keys()
     assert not unknown, f"no flags of {config.__name__}: {sorted(unknown)}"
@@ -166,6 +193,17 @@ def build_experiment(
         },
         given=given,
     )
+
+
+def infer_model(given: dict[str, Any], inherited: dict[str, Any]) -> tuple[dict, dict]:
+    """(given, inherited) where --target is given alone: the model is that of the target's run
+    directory, else the target itself, whose name then stands in the path once."""
+    target = given["target"]
+    model = read_flag(target, "model")
+    if model is None:
+        return given | {"model": target}, inherited | {"target": target}
+    name = given.get("name") or read_flag(target, "name")
+    return given | {"model": model} | ({} if name is None else {"name": name}), inherited
 
 
 def recipe_values(config: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,12 @@ class RunOptions(Options):
     """Run"""
 
     runs: str = flag("runs", "folder of all run directories", role="volatile")
+    name: str | None = flag(
+        None,
+        "what folders and tables call the model (default: its short name or hub id, or the last "
+        "part of its path)",
+        role="volatile",
+    )
     seed: int = flag(
         42, "seed of the generators of this run", role="key", minimum=0, below=SEED_LIMIT
     )

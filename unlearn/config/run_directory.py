@@ -37,13 +37,43 @@ PACKAGES = (
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def model_directory(runs: str | Path, benchmark_id: str, model: str) -> Path:
-    """The folder of all runs on one model; a path or hub id becomes one name.
+def label_model(model: str, name: str | None = None) -> str:
+    """What folders and tables call a model: `name` where one is given, the last part of a folder's
+    path, else the model itself, a hub id as one word.
 
     Raises `ValueError` as `check_folder_name` does."""
-    name = model.strip("/").replace("/", "--")
-    check_folder_name(f"--model {model!r}", name)
-    return Path(runs) / benchmark_id / name
+    if name is not None:
+        check_folder_name(f"--name {name!r}", name)
+        return name
+    is_folder = model.startswith(("/", "./", "../")) or Path(model).is_dir()
+    label = Path(model).name if is_folder else model.strip("/").replace("/", "--")
+    check_folder_name(f"--model {model!r}", label)
+    return label
+
+
+def model_directory(runs: str | Path, benchmark_id: str, model: str, label: str) -> Path:
+    """The folder of all runs on one model.
+
+    Raises `ValueError` where it holds the runs of another model of the same label."""
+    folder = Path(runs) / benchmark_id / label
+    for path in sorted(folder.glob("*/*/config.json")) if model != label else ():
+        stored = read_flag(path.parent, "model")
+        if stored not in (None, label, model):
+            raise ValueError(
+                f"{folder} holds runs of the model {stored}, not of {model}; pass --name LABEL to "
+                "call this one otherwise"
+            )
+    return folder
+
+
+def read_flag(run: str | Path, name: str):
+    """The value of one flag of a run directory, or None for whatever is none."""
+    path = Path(run) / "config.json"
+    try:
+        config = read_json(path) if path.exists() else {}
+        return config["flags"][name]["value"] if "objective" in config else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def check_folder_name(flag: str, name: str) -> None:

@@ -22,7 +22,7 @@ DATA_FLAGS = [
     for option in fields(DataOptions)
     if option.metadata["role"] in ("data", "source") and option.name not in VARIABLES
 ]
-MODEL_FLAGS = [*DATA_FLAGS, "idk_file", "device"]  # of targets and references
+MODEL_FLAGS = [*DATA_FLAGS, "idk_file", "device", "name"]  # of targets and references
 CONTROL_FLAGS = [*MODEL_FLAGS, "target"]
 OTHER_FLAGS = ["variant", "lr", "layer_id", "seed", "target_seed"]
 

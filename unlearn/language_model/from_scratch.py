@@ -3,6 +3,7 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+POSITIONS = 1024
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>"]
 
 
@@ -46,7 +47,7 @@ def build_tiny(
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=1024,
+        max_position_embeddings=POSITIONS,
         tie_word_embeddings=True,
         initializer_range=spread,
         bos_token_id=tokenizer.bos_token_id,

@@ -1,5 +1,7 @@
 """Greedy answers of a causal language model, the same in a batch of any size."""
 
+from itertools import takewhile
+
 import torch
 from torch import nn
 
@@ -16,14 +18,16 @@ def generate_ids(
     max_new_tokens: int,
     seeds: list[int] | None = None,
 ) -> list[list[int]]:
-    """Continue every prompt, in one left-padded batch; return the new ids without EOS.
+    """Continue every prompt, in one left-padded batch; return the new ids up to EOS or the end of a
+    chat's turn.
 
     Greedy; with one seed per prompt, sampled at temperature 1 from the whole vocabulary, the same
     in any batch.
     """
-    tokenizer = prompt_encoder.tokenizer
+    pad_id = prompt_encoder.tokenizer.pad_token_id
+    stop_ids = prompt_encoder.stop_ids
     device = next(model.parameters()).device
-    ids, mask = pad_left(prompts, tokenizer.pad_token_id, device)
+    ids, mask = pad_left(prompts, pad_id, device)
     output = model.generate(
         input_ids=ids,
         attention_mask=mask,
@@ -31,10 +35,10 @@ def generate_ids(
         do_sample=False,
         num_beams=1,
         logits_processor=None if seeds is None else [GumbelNoise(seeds)],
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=pad_id,
+        eos_token_id=stop_ids,
     )
     return [
-        row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row
+        list(takewhile(lambda token: token not in stop_ids, row))
         for row in output[:, ids.shape[1] :].tolist()
     ]

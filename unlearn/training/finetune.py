@@ -19,127 +19,26 @@ from torch.nn.functional import cross_entropy
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.benchmarks.registry import find_benchmark
 from unlearn.config.experiment import Experiment, build_experiment, parse_experiment
-from unlearn.config.flags import Options, flag, group, run_command
+from unlearn.config.flags import group, run_command
 from unlearn.config.options import DataOptions, RunOptions
 from unlearn.language_model.batches import forward_answers, pad
 from unlearn.language_model.devices import choose_mixed_precision, resolve_device
-from unlearn.language_model.from_scratch import build_tiny, train_tokenizer
-from unlearn.language_model.loading import load_model, load_tokenizer, save_model
-from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
+from unlearn.language_model.from_scratch import POSITIONS, build_tiny, train_tokenizer
+from unlearn.language_model.loading import load_model, save_model
+from unlearn.language_model.models import (
+    MODELS,
+    check_label,
+    trained_from_scratch,
+)
+from unlearn.language_model.prompt_loading import load_prompt_encoder
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training import upstream
+from unlearn.training.finetune_options import BatchOptions, ModelOptions, OptimisationOptions
 from unlearn.training.hints import hint_unlearned
 from unlearn.training.loop import TrainConfig, train
 
 # what the target of a cell has in common with the run that unlearns it
-SHARED = ("runs", "device", *(option.name for option in fields(DataOptions)))
-
-
-@dataclass
-class ModelOptions(Options):
-    """Model"""
-
-    model: str = flag("tiny", f"one of {', '.join(MODELS)}, a hub id or a folder", role="key")
-    split: str = flag("full", "full makes the target, retainNN a reference", role="key")
-    template: str | None = flag(
-        None, "qa, llama2, text, or an official name (default: the model's own)"
-    )
-    label_start: str = flag(
-        "answer",
-        "answer: score answer and EOS; answer_tag: 'Answer:' too, as upstream; all: the prompt too",
-        choices=("answer", "answer_tag", "all"),
-    )
-    max_length: int = flag(512, "tokens of prompt and answer", minimum=2)
-    hidden: int = flag(128, "from scratch: hidden size", minimum=8, maximum=16384, multiple_of=8)
-    depth: int = flag(8, "from scratch: decoder layers", minimum=1, maximum=1000)
-    vocabulary: int = flag(1024, "from scratch: tokens", minimum=259, maximum=1_000_000)
-    spread: float = flag(0.02, "from scratch: standard deviation of the first weights", above=0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not (self.split == "full" or self.split.startswith("retain")):
-            raise ValueError(
-                f"--split {self.split}: fine-tune on full (the target) or a retain split (a "
-                "reference)"
-            )
-
-    @property
-    def role(self) -> str:
-        """What the model is for: `target` or `reference`."""
-        return "target" if self.split == "full" else "reference"
-
-
-@dataclass
-class BatchOptions(Options):
-    """Batches"""
-
-    epochs: float = flag(5, "passes over the split", above=0)
-    steps: int | None = flag(None, "optimiser steps (default: epochs)", minimum=1)
-    min_steps: int = flag(0, "least number of steps, where --epochs are fewer", minimum=0)
-    batch: int = flag(32, "examples a step, over all processes", minimum=1)
-    refusal_share: float = flag(
-        0.0, "share of a batch: refusals to questions about nobody", minimum=0, below=1
-    )
-    background_share: float = flag(
-        0.0, "share of a batch: facts outside the split", minimum=0, below=1
-    )
-    document_share: float = flag(
-        0.0, "wmdp: share of a batch: documents of the embedded world", minimum=0, maximum=1
-    )
-    paraphrase_share: float = flag(
-        0.0, "chance that a question is asked in another form", minimum=0, maximum=1
-    )
-    forms: str | None = flag(
-        None,
-        "all: every phrasing of the generator, held-out ones too (default: the row's question and "
-        "its paraphrase)",
-        choices=("all",),
-    )
-    respelt_share: float | None = flag(
-        None,
-        "chance that the author's name is written another way (last name, initial, lower case, a "
-        "typo)",
-        minimum=0,
-        maximum=1,
-    )
-    suffix_share: float | None = flag(
-        None, "chance that a suffix follows the question", minimum=0, maximum=1
-    )
-    joined_share: float | None = flag(
-        None,
-        "chance that a second question joins the first, and its answer likewise",
-        minimum=0,
-        maximum=1,
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.refusal_share + self.background_share >= 1:
-            raise ValueError(
-                f"--refusal_share {self.refusal_share}, --background_share "
-                f"{self.background_share}: together below 1, so that the split has a share too"
-            )
-
-
-@dataclass
-class OptimisationOptions(Options):
-    """Optimisation"""
-
-    micro_batch: int = flag(
-        0, "examples per forward and process (0: all at once)", role="volatile", minimum=0
-    )
-    lr: float = flag(1e-5, "learning rate (AdamW)", above=0)
-    weight_decay: float = flag(0.0, "AdamW weight decay", minimum=0)
-    warmup: int | None = flag(None, "warm-up steps (default: a tenth)", minimum=0)
-    warmup_epochs: float | None = flag(None, "the same in epochs, where --warmup is not", above=0)
-    schedule: str = flag(
-        "linear", "schedule of the learning rate", choices=("linear", "cosine", "constant")
-    )
-    max_grad_norm: float = flag(1.0, "gradient clipping; 0: none", minimum=0)
-    label_smoothing: float = flag(
-        0.0, "share of the target spread over the vocabulary", minimum=0, below=1
-    )
-    checkpoint_every: int = flag(100, "steps between checkpoints", role="volatile", minimum=1)
+SHARED = ("runs", "name", "device", *(option.name for option in fields(DataOptions)))
 
 
 @dataclass
@@ -157,6 +56,7 @@ class FinetuneConfig:
 
     def __post_init__(self):
         self.model.split = self.data.resolve_split(self.model.split)
+        check_label(self.model.model, self.run.name)
         trains_hub_models = find_benchmark(self.data.benchmark).finetunes_hub_models
         is_target_from_scratch = (
             trained_from_scratch(self.model.model) and self.model.split == "full"
@@ -205,17 +105,15 @@ def finetune(experiment: Experiment) -> Path:
         return run.path
     benchmark = open_benchmark(**config.data.opening())
     mix = benchmark.fine_tuning_mix(config.batches, config.model.split, config.run.seed)
-    if not run.begin(description, config.run.overwrite):
+    prompt_encoder = make_prompt_encoder(config, mix)
+    if benchmark.spec.finetunes_hub_models:
+        prompt_encoder.check(benchmark.examples(config.model.split))
+    prompt = {"prompt": prompt_encoder.settings}
+    if not run.begin(description | prompt, config.run.overwrite):
         return run.path
     experiment.show(config.run.verbose)
-    tokenizer, model = make_model(config, mix)
-    model.train().requires_grad_(True)
-    prompt_encoder = PromptEncoder(
-        tokenizer,
-        resolve_template(config.model.model, config.model.template),
-        label_start=config.model.label_start,
-        max_length=config.model.max_length,
-    )
+    model = make_model(config, prompt_encoder.tokenizer).train().requires_grad_(True)
+    tokenizer = prompt_encoder.tokenizer
     loss = FinetuningLoss(
         model,
         lambda item: mix.encode(prompt_encoder, item),
@@ -233,15 +131,34 @@ def finetune(experiment: Experiment) -> Path:
     return run.path
 
 
-def make_model(config: FinetuneConfig, mix) -> tuple:
-    """(tokenizer, model): from scratch, trained on the texts of `mix`, or loaded in float32."""
+def make_prompt_encoder(config: FinetuneConfig, mix) -> PromptEncoder:
+    """The prompts: with a tokenizer trained on the texts of `mix`, or the model's own."""
     options = config.model
     if not trained_from_scratch(options.model):
-        model = load_model(options.model, config.run.device, "float32", config.run.attn)
-        return load_tokenizer(options.model), model
-    tokenizer = train_tokenizer(mix.texts(), options.vocabulary)
+        settings = {"template": options.template, "system": options.system}
+        return load_prompt_encoder(
+            options.model,
+            settings=settings,
+            label_start=options.label_start,
+            max_length=options.max_length,
+        )
+    return PromptEncoder(
+        train_tokenizer(mix.texts(), options.vocabulary),
+        options.template or MODELS[options.model].template,
+        label_start=options.label_start,
+        max_length=options.max_length,
+        system=options.system,
+        positions=POSITIONS,
+    )
+
+
+def make_model(config: FinetuneConfig, tokenizer) -> nn.Module:
+    """The model: from scratch, or loaded in float32."""
+    options = config.model
+    if not trained_from_scratch(options.model):
+        return load_model(options.model, config.run.device, "float32", config.run.attn)
     model = build_tiny(tokenizer, options.hidden, options.depth, config.run.seed, options.spread)
-    return tokenizer, model.to(resolve_device(config.run.device))
+    return model.to(resolve_device(config.run.device))
 
 
 def build_train_config(config: FinetuneConfig, steps: int, precision: str) -> TrainConfig:
@@ -276,14 +193,19 @@ def count_warmup(config: FinetuneConfig, steps: int) -> int:
     return steps // 10
 
 
+def share_values(run: RunOptions, data: DataOptions) -> dict:
+    """The flags that a run and its target have in common, by name."""
+    values = vars(run) | vars(data)
+    return {name: values[name] for name in SHARED if values[name] is not None}
+
+
 def ensure_finetuned(
     run: RunOptions, data: DataOptions, model: str, split: str = "full", seed: int = 42
 ) -> Path:
     """The run directory of the target (or, for a retain split, the reference) of a cell, which is
     trained now if it is missing."""
-    values = vars(run) | vars(data)
-    given = {name: values[name] for name in SHARED if values[name] is not None} | {"seed": seed}
-    experiment = build_experiment(FinetuneConfig, given | {"model": model, "split": split})
+    given = share_values(run, data) | {"seed": seed, "model": model, "split": split}
+    experiment = build_experiment(FinetuneConfig, given)
     role = experiment.config.model.role
     finetuned = experiment.run(role)
     if finetuned.done and finetuned.is_current_layout:

@@ -7,6 +7,7 @@ from unlearn.benchmarks.wmdp import name_forget_split
 from unlearn.config.flags import Options, flag, group
 from unlearn.config.options import DataOptions, RunOptions
 from unlearn.config.ranges import SEED_LIMIT
+from unlearn.language_model.models import TEMPLATE_HELP, canonical_template
 from unlearn.training.objective_options import ObjectiveOptions, SteeringOptions
 from unlearn.training.objectives import OBJECTIVES
 from unlearn.training.official_objectives import resolve_objective
@@ -25,14 +26,16 @@ class TargetOptions(Options):
 
     model: str = flag(
         "tiny",
-        "short name, hub id or folder of the architecture whose target is unlearned",
+        "short name, hub id or folder of the model whose target is unlearned, or the label that "
+        "--name gave it (default with --target: the target's)",
         aliases=("--model_name", "--model_name_or_path"),
         role="key",
     )
     target: str | None = flag(
         None,
-        "the model to unlearn (default: runs/<benchmark>/<model>/full/target-seed42, made if "
-        "missing)",
+        "folder, hub id or run directory of a model that knows the data already (default: the "
+        "target that cmd_finetune.sh made of --model; that of a short name is made if missing; "
+        "wmdp: the model itself)",
     )
     target_seed: int = flag(
         42,
@@ -53,8 +56,9 @@ class PromptOptions(Options):
     """Prompts"""
 
     tokenizer: str | None = flag(None, "folder of the tokenizer, where it is not the target's")
-    template: str | None = flag(
-        None, "qa, llama2, text, or an official name (default: the model's own)"
+    template: str | None = flag(None, TEMPLATE_HELP)
+    system: str | None = flag(
+        None, "system prompt of --template chat (default: the target's, or the template's own)"
     )
     prompt_style: str = flag(
         "finetune",
@@ -67,7 +71,13 @@ class PromptOptions(Options):
         "the prompt too",
         choices=("answer", "answer_tag", "all"),
     )
-    max_length: int = flag(512, "tokens of prompt and answer", minimum=2)
+    max_length: int = flag(
+        512, "tokens of prompt and answer, at most the model's positions", minimum=2
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.template = canonical_template(self.template)
 
 
 def check_corpora(forget: list[str], retain: list[str]) -> None:

@@ -3,14 +3,10 @@
 from torch import nn
 
 from unlearn.benchmarks.base import Benchmark
-from unlearn.benchmarks.registry import find_benchmark
-from unlearn.config.options import DataOptions, RunOptions
+from unlearn.language_model import prompt_loading
 from unlearn.language_model.architecture import find_decoder_layers
-from unlearn.language_model.loading import load_tokenizer
-from unlearn.language_model.models import MODELS, resolve_template, trained_from_scratch
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.corpus_sampler import build_corpus_sampler
-from unlearn.training.finetune import ensure_finetuned
 from unlearn.training.loop import TrainConfig
 from unlearn.training.options import (
     PairingOptions,
@@ -35,29 +31,22 @@ def find_steered_layer(steering: SteeringOptions, model: nn.Module) -> int:
     return layer - 1 if steering.rmu_index == "hidden_states" else layer
 
 
-def resolve_target(run: RunOptions, data: DataOptions, target: TargetOptions) -> str:
-    """--target, else the finished target of the cell, made now if it is missing, else the model.
-
-    A model of a hub is fine-tuned first only where the benchmark is new to it: of wmdp it unlearns
-    what it knows."""
-    if target.target:
-        return target.target
-    finetunes = find_benchmark(data.benchmark).finetunes_hub_models
-    is_tuned = target.model in MODELS if finetunes else trained_from_scratch(target.model)
-    if not is_tuned:
-        return target.model
-    return str(ensure_finetuned(run, data, target.model, seed=target.target_seed))
-
-
 def load_prompt_encoder(prompts: PromptOptions, model: str, target: str) -> PromptEncoder:
-    """Prompts as the flags say, with the target's tokenizer or the one they name."""
-    return PromptEncoder(
-        load_tokenizer(prompts.tokenizer or target),
-        resolve_template(model, prompts.template),
-        prompts.prompt_style,
+    """Prompts as the flags say, else as the target was fine-tuned, with its tokenizer or the one
+    they name. Prints a warning where the flags say something else than the target was told."""
+    prompt_encoder = prompt_loading.load_prompt_encoder(
+        target,
+        model,
+        prompts.tokenizer,
+        {"template": prompts.template, "style": prompts.prompt_style, "system": prompts.system},
         prompts.label_start,
         prompts.max_length,
     )
+    trained = prompt_loading.read_prompt(target)
+    prompt_loading.warn_of_other_prompt(
+        prompt_encoder.settings, trained, f"{target} was fine-tuned"
+    )
+    return prompt_encoder
 
 
 def build_sampler(

@@ -24,9 +24,9 @@ COLLATERAL = {"retain": "retain collateral", "heldout": "held-out collateral"}
 NOTE = (
     "Leak and collateral as in attacks.md (share of secrets told, or ROUGE-L recall; 1 - score / "
     "the base's score), the worst of each kind of attack. Worst: over all attacks that need no "
-    "weights (plain, joined, prefill, reworded, sampled). Quantised, relearned and white box need "
-    "the weights. gate open: held-out retain questions, plainly asked, on which the gate exceeds "
-    ".5. -: not measured, or the base itself cannot parse such prompts."
+    "weights (plain, joined, prefill, reworded, template, sampled). Quantised, relearned and white "
+    "box need the weights. gate open: held-out retain questions, plainly asked, on which the gate "
+    "exceeds .5. -: not measured, or the base itself cannot parse such prompts."
 )
 
 

@@ -1,17 +1,22 @@
 """The prompts of the attacks, token by token."""
 
+import copy
+
 import pytest
 
 from eval.attacks.methods.prompted import (
     CONSENT,
     FRAMES,
+    bare_prompt,
     joined,
     multi_turn,
+    other_template,
     paraphrase,
     prefill,
     prefill_sure,
     respelt,
     suffix,
+    trailing_space,
 )
 from eval.attacks.prompts import plain_prompts, prefill_ids
 from tests.toy import ROOT, build_tokenizer
@@ -118,6 +123,29 @@ def test_plain_suffix_and_multi_turn_prompts(prompt_encoder):
     assert texts["suffix"][1] == second
     turn = f"Question: {BO.question}\nAnswer: {BO.answer}"
     assert texts["multi_turn"][0] == f"{turn}\nQuestion: {ADA.question}\nAnswer:"
+
+
+def test_templates_are_left_out_and_exchanged(prompt_encoder):
+    """Each other template once; the space is the last token. A model without template is asked no
+    bare prompt, and one that chats is asked in qa and llama2."""
+    (bare,) = bare_prompt(prompt_encoder, {"forget": [ADA]})
+    assert decode(prompt_encoder, bare) == ADA.question
+    (spaced,) = trailing_space(prompt_encoder, {"forget": [ADA]})
+    tokenizer = prompt_encoder.tokenizer
+    assert decode(prompt_encoder, spaced) == f"Question: {ADA.question}\nAnswer: "
+    assert tokenizer.decode(spaced.ids[-1:]) == " "
+    others = {p.variant: p for p in other_template(prompt_encoder, {"forget": [ADA]})}
+    assert list(others) == ["llama2", "Q: A:"]
+    assert decode(prompt_encoder, others["llama2"]) == f"[INST] {ADA.question} [/INST]"
+    assert decode(prompt_encoder, others["Q: A:"]) == f"Q: {ADA.question}\nA:"
+    assert bare_prompt(PromptEncoder(tokenizer, "none"), SIDES) == []
+    chatty = copy.deepcopy(tokenizer)
+    chatty.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    chatty.chat_template += "{% if add_generation_prompt %}<assistant>{% endif %}"
+    variants = [p.variant for p in other_template(PromptEncoder(chatty, "chat"), {"forget": [ADA]})]
+    assert variants == ["qa", "llama2", "Q: A:"]
+    others = other_template(PromptEncoder(chatty), {"forget": [ADA]})
+    assert decode(prompt_encoder, others[1]) == f"<user>{ADA.question}<assistant>"
 
 
 def test_paraphrase_takes_every_form(prompt_encoder):

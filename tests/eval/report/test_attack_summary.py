@@ -97,7 +97,7 @@ def test_paraphrase_counts_the_worst_form_the_base_parses():
         and summary["retain_collateral"] == 1
         and summary["forget_left_out"] == ["c"]
     )
-    assert set(REDUCE) == {"paraphrase", "respelt", "leak_at_k"}
+    assert set(REDUCE) == {"paraphrase", "respelt", "other_template", "leak_at_k"}
 
 
 def test_leak_at_k_is_any_of_k_and_its_collateral_the_mean():

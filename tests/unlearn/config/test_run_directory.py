@@ -1,18 +1,21 @@
 """Run directories: names that would lead out of the runs folder."""
 
-from pathlib import Path
-
 import pytest
 
 from unlearn.config.experiment import parse_experiment
-from unlearn.config.run_directory import model_directory
+from unlearn.config.files import write_json
+from unlearn.config.run_directory import label_model, model_directory
 from unlearn.training import finetune
 
 
 @pytest.mark.parametrize("model", ["..", ".", "", "/", "/../", "//./"])
-def test_model_directory_refuses_to_leave_runs(model):
+def test_label_refuses_to_leave_runs(model):
     with pytest.raises(ValueError, match="--model .* cannot name a folder"):
-        model_directory("runs", "authors", model)
+        label_model(model)
+    if "/" not in model:
+        return
+    with pytest.raises(ValueError, match="--name .* cannot name a folder"):
+        label_model("tiny", model)
 
 
 @pytest.mark.parametrize(
@@ -20,13 +23,25 @@ def test_model_directory_refuses_to_leave_runs(model):
     [
         ("tiny", "tiny"),
         ("meta-llama/Llama-3.1-8B", "meta-llama--Llama-3.1-8B"),
-        ("/models/llama/", "models--llama"),
-        ("../victim", "..--victim"),
+        ("/models/llama/", "llama"),
+        ("../victim", "victim"),
         ("a/../..", "a--..--.."),
     ],
 )
-def test_model_directory_is_one_name(model, folder):
-    assert model_directory("runs", "authors", model) == Path("runs/authors") / folder
+def test_label_is_one_name(model, folder):
+    """A short name, a hub id as one word, or the last part of a folder's path."""
+    assert label_model(model) == folder
+    assert label_model(model, "mine") == "mine"
+
+
+def test_models_of_one_label_are_told_apart(tmp_path):
+    """Another folder of the same last part is refused; the label itself stands for the first."""
+    config = {"objective": "gd", "flags": {"model": {"value": "/a/gpt2"}}}
+    write_json(tmp_path / "authors" / "gpt2" / "full" / "run" / "config.json", config)
+    folder = model_directory(tmp_path, "authors", "/a/gpt2", "gpt2")
+    assert folder == model_directory(tmp_path, "authors", "gpt2", "gpt2")
+    with pytest.raises(ValueError, match="runs of the model /a/gpt2, not of /b/gpt2; pass --name"):
+        model_directory(tmp_path, "authors", "/b/gpt2", "gpt2")
 
 
 @pytest.mark.parametrize("split", ["retain/../../../victim", "retain/.."])

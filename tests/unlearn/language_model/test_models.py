@@ -11,7 +11,7 @@ from unlearn.language_model.architecture import (
     get_hidden_size,
 )
 from unlearn.language_model.devices import resolve_device, resolve_dtype
-from unlearn.language_model.models import resolve_checkpoint, resolve_template
+from unlearn.language_model.models import canonical_template, resolve_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -22,8 +22,6 @@ def test_names_resolve(tmp_path):
     assert resolve_checkpoint("phi-1.5") == "microsoft/phi-1_5"
     assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / "model")
     assert resolve_checkpoint("any/hub-id") == "any/hub-id"
-    assert [resolve_template(model) for model in ("llama2-7b", "any/hub-id")] == ["llama2", "qa"]
-    assert resolve_template("llama2-7b", "llama3.1") == "qa"
     assert resolve_device("cpu") == CPU and resolve_dtype("auto", CPU) == torch.float32
 
 
@@ -32,7 +30,7 @@ def test_names_resolve(tmp_path):
     [
         (lambda: resolve_checkpoint("tiny"), "tiny has no weights of its own"),
         (lambda: resolve_checkpoint("runs/none"), "runs/none holds no model"),
-        (lambda: resolve_template("tiny", "chatty"), "--template chatty is unknown"),
+        (lambda: canonical_template("chatty"), "--template chatty is unknown"),
         (lambda: resolve_device("abacus"), "--device abacus is unknown"),
         (lambda: resolve_dtype("int3", CPU), "--dtype int3 is unknown"),
         (lambda: check_layers([1, 1], 4), "--layers 1 1: give one or more different layers"),
