@@ -30,8 +30,8 @@ class AdapterConfig:
     """The contents of adapter.json.
 
     gate: `none` for an ungated edit, or one of `pyvene_custom.GATES`; dtype: that of W, b and the
-    gate; prompt: template, style and system prompt that it was trained in; answer_tag: the token ids
-    that end each of its prompts; edit_policy: the fields of `EditPolicy`, empty for plain GRUN.
+    gate; prompt: template, style and system prompt that it was trained in; answer_tag: the token
+    ids that end each of its prompts; edit_policy: the fields of `EditPolicy`, empty for plain GRUN.
     """
 
     layers: list[int]
