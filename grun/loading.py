@@ -13,6 +13,7 @@ from grun.adapter.composition import Combination
 from grun.adapter.hub import resolve_folder
 from grun.adapter.weights import Adapter, unwrap_compiled
 from grun.inference.hooks import AdapterHooks
+from grun.inference.prompt_check import build_prompt_check
 from grun.request_stack import INDEX, RequestStack
 
 
@@ -26,7 +27,8 @@ def load(
     It then acts in model(...), model.generate(...) and pipeline(...). The controls are `model.grun`
     (`grun.inference.hooks.AdapterHooks`): gates, at(positions), off(), only(names), remove().
     Threads may use the model at once, each with its own gates, at(), off() and only(). A copy or a
-    pickle of the model has adapters of its own.
+    pickle of the model has adapters of its own. `generate` prints a warning, once, where a prompt
+    does not end as those of the adapters' training.
 
     source: an adapter folder, a finished GRUN run, a folder of requests (`grun.requests`), a folder
     of the official code (`grun.adapter.official`), or a hub id of any of these, perhaps with a
@@ -39,13 +41,12 @@ def load(
     base = unwrap_compiled(model)
     if not isinstance(source, str | Path):
         adapters = [load_adapter(base, resolve_folder(one)) for one in source]
-        AdapterHooks(base, adapters, combination, [str(one) for one in source])
-        return model
-    folder = resolve_folder(source)
-    if (folder / INDEX).exists():
-        RequestStack(folder).attach(base, combination)
+        hooks = AdapterHooks(base, adapters, combination, [str(one) for one in source])
+    elif (resolve_folder(source) / INDEX).exists():
+        hooks = RequestStack(resolve_folder(source)).attach(base, combination)
     else:
-        AdapterHooks(base, load_adapter(base, folder), combination)
+        hooks = AdapterHooks(base, load_adapter(base, resolve_folder(source)), combination)
+    hooks.prompt_check = build_prompt_check([adapter.config for adapter in hooks.adapters])
     return model
 
 

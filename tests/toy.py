@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearn.benchmarks.examples import Example
 from unlearn.config.run_directory import Run
@@ -61,6 +62,34 @@ def build_model(
     for weight in model.model.layers.parameters():
         weight.mul_(strength if weight.dim() == 2 else 1)
     return model
+
+
+def save_gpt2(
+    folder: Path, positions: int = 64, chat_template: str | None = None, pad_token: str = ""
+) -> Path:
+    """A folder with a random GPT-2, whose embeddings are tied, and a tokenizer like GPT-2's: one
+    special token, no BOS of its own and, unless `pad_token` is given, no pad token."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    end = "<|endoftext|>"
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=[end], initial_alphabet=alphabet, show_progress=False
+    )
+    core.train_from_iterator([*TEXTS] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token=end, eos_token=end)
+    size = len(tokenizer)
+    if pad_token:
+        tokenizer.add_special_tokens({"pad_token": pad_token})
+    tokenizer.chat_template = chat_template
+    shape = {"n_positions": positions, "n_embd": 32, "n_layer": 4, "n_head": 2}
+    config = GPT2Config(vocab_size=size, bos_token_id=0, eos_token_id=0, **shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        GPT2LMHeadModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def freeze(model: nn.Module) -> nn.Module:

@@ -23,6 +23,7 @@ from grun.adapter.weights import Adapter, unwrap_compiled
 from grun.inference.compilation import drop_compiled_code, watch_hooks
 from grun.inference.per_thread import PassState, PerThread
 from grun.inference.positions import EditPositions, PromptEndLocator
+from grun.inference.prompt_check import PromptCheck
 from grun.inference.token_gate_hooks import TokenGateHooks
 from grun.inference.whole_prefill import keep_whole_prefill, shares_keys
 from grun.inference.wrapped_methods import WrappedMethod, wrap_methods
@@ -69,6 +70,7 @@ class AdapterHooks:
             for number, adapter in enumerate(self.adapters)
             if not adapter.edit_policy.plain
         ]
+        self.prompt_check: PromptCheck | None = None  # of prompts that a user builds
         self.handles: list = []
         self.wrapped_methods: list[WrappedMethod] = []
         try:

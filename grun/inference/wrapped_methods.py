@@ -46,11 +46,14 @@ class WrappedMethod:
 
 
 class Generate(WrappedMethod):
-    """Announces its prompt: without a cache, its later passes look like plain ones."""
+    """Announces its prompt: without a cache, its later passes look like plain ones. Where
+    `grun.load` attached the adapters, it warns of a prompt that they were not trained on."""
 
     name = "generate"
 
     def __call__(self, *args, **kwargs):
+        if self.adapter_hooks.prompt_check is not None and self.adapter_hooks.active:
+            self.adapter_hooks.prompt_check.look(args, kwargs)
         with self.adapter_hooks.prompt_ends.of_generate(args, kwargs):
             return self.__wrapped__(*args, **kwargs)
 

@@ -8,7 +8,12 @@ import torch
 from transformers import GenerationConfig
 
 import grun
-from tests.toy import ROOT
+from grun.adapter.fingerprint import fingerprint
+from grun.adapter.folder import AdapterConfig
+from grun.adapter.weights import Adapter
+from grun.gate_fitting.answer_tag import find_answer_tag
+from tests.toy import QUESTIONS, ROOT
+from unlearn.language_model.batches import pad_left
 from unlearn.language_model.loading import save_model
 
 SIX_LINES = """
@@ -46,3 +51,30 @@ def test_six_lines_in_a_fresh_process(model, tokenizer, tmp_path, saved):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "".join(text + "\n" for text in expected)
+
+
+def test_prompt_of_another_template_is_said_once(model, prompt_encoder, tmp_path, capsys):
+    """A trailing space, or no template, under `generate`; nothing for the adapter's own prompts,
+    left-padded too, and nothing once it was said or where the adapter is off."""
+    config = AdapterConfig(
+        layers=[1],
+        rank=2,
+        prompt=prompt_encoder.settings,
+        answer_tag=find_answer_tag(prompt_encoder),
+        base={"id": "toy", "fingerprint": fingerprint(model)},
+    )
+    Adapter(model, config, 0).save(tmp_path / "adapter")
+    grun.load(model, tmp_path / "adapter")
+    tokenizer = prompt_encoder.tokenizer
+
+    def ask(*texts):
+        ids, mask = pad_left([tokenizer(text)["input_ids"] for text in texts], 0)
+        model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=1, pad_token_id=0)
+        return capsys.readouterr().out.count("warning: a prompt does not end as those")
+
+    plain = [prompt_encoder.text(question) for question in QUESTIONS]
+    assert ask(*plain) == 0
+    with model.grun.off():
+        assert ask(QUESTIONS[0]) == 0
+    assert ask(plain[0], f"{plain[1]} ") == 1
+    assert ask(QUESTIONS[0]) == 0

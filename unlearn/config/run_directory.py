@@ -66,14 +66,19 @@ def model_directory(runs: str | Path, benchmark_id: str, model: str, label: str)
     return folder
 
 
+def read_run_config(path: str | Path) -> dict:
+    """The contents of config.json in a run directory; {} for whatever is none, such as a model."""
+    try:
+        config = read_json(Path(path) / "config.json")
+    except (OSError, ValueError):
+        return {}
+    return config if "objective" in config else {}
+
+
 def read_flag(run: str | Path, name: str):
     """The value of one flag of a run directory, or None for whatever is none."""
-    path = Path(run) / "config.json"
-    try:
-        config = read_json(path) if path.exists() else {}
-        return config["flags"][name]["value"] if "objective" in config else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    flag = read_run_config(run).get("flags", {}).get(name)
+    return None if flag is None else flag["value"]
 
 
 def check_folder_name(flag: str, name: str) -> None:

@@ -10,7 +10,7 @@ A command's --model is one of these names, a run directory, a hub id or a folder
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn.config.files import read_json
+from unlearn.config.run_directory import read_run_config
 from unlearn.language_model.prompts import CHAT, TEMPLATE_NAMES, TEMPLATES
 from unlearn.processes import is_main
 
@@ -146,6 +146,5 @@ def resolve_checkpoint(model: str) -> str:
 def find_recorded_model(run: str) -> str | None:
     """Return the model that a run directory records as a target without a copy of its weights, or
     None for anything else."""
-    path = Path(run) / "config.json"
-    config = read_json(path) if path.exists() else {}
+    config = read_run_config(run)
     return config.get("target") if config.get("objective") == "target" else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from unlearn.config.files import read_json
+from unlearn.config.run_directory import read_run_config
 from unlearn.language_model.loading import load_tokenizer, one_line_errors
 from unlearn.language_model.models import default_template, resolve_checkpoint
 from unlearn.language_model.prompts import PromptEncoder
@@ -55,9 +55,7 @@ def load_prompt_encoder(
 def read_prompt(run: str | Path) -> dict:
     """Return template, style and system prompt that a run directory was trained in; empty for
     anything else."""
-    path = Path(run) / "config.json"
-    config = read_json(path) if path.exists() else {}
-    return config.get("prompt", {}) if "objective" in config else {}
+    return read_run_config(run).get("prompt", {})
 
 
 def warn_of_other_prompt(asked: dict, trained: dict, who: str) -> None:

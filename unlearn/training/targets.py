@@ -1,14 +1,12 @@
 """The target of a run: the model that knows the data, and the run directory that stands for it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from unlearn.benchmarks.registry import find_benchmark
 from unlearn.config.experiment import Experiment, build_experiment
-from unlearn.config.files import read_json
 from unlearn.config.flags import group
 from unlearn.config.options import DataOptions, RunOptions
-from unlearn.config.run_directory import Run, label_model
+from unlearn.config.run_directory import Run, label_model, read_run_config
 from unlearn.language_model.models import MODELS, check_label, trained_from_scratch
 from unlearn.language_model.prompt_loading import load_prompt_encoder
 from unlearn.processes import is_main
@@ -70,7 +68,7 @@ def record_target(run: RunOptions, data: DataOptions, target: TargetOptions) -> 
 
     Raises `ValueError` for a target that cannot be loaded, and where the place is taken."""
     source = str(target.target)
-    if (config := Path(source) / "config.json").exists() and "objective" in read_json(config):
+    if read_run_config(source):
         return source
     load_prompt_encoder(source)
     cell = find_cell(run, data, target.model)
