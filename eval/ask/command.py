@@ -58,7 +58,9 @@ def run_session(source: str | None, options: AskOptions) -> None:
     with open_run(source, options.device, options.max_new_tokens) as run:
         session = Session(run, Display.of_terminal(sys.stdout.encoding))
         if options.question is not None:
-            for line in session.ask(options.question):
+            # bytes that are no text have come as surrogates, which no tokenizer takes
+            question = os.fsencode(options.question).decode("utf-8", "replace")
+            for line in session.ask(question):
                 print(line, flush=True)
             return
         read_lines(session)

@@ -173,6 +173,10 @@ def test_bytes_that_are_no_text_are_asked_with_a_mark(kinds, run_ask):
     assert "\x1b" not in printed and "\x00" not in printed
 
 
+def test_question_of_broken_bytes_is_asked(kinds, run_ask):
+    assert run_ask(kinds["grun"], "--question", "Who \udcff?").startswith("answer ")
+
+
 def test_escape_sequences_of_a_model_are_printed_as_escapes(kinds, run_ask, monkeypatch):
     hostile = "\x1b[2J\x1b]0;title\x07a\rb\u202ec\x9b31m"
     answer = Answer(hostile, hostile, {"\x1b[1m": 0.5})
