@@ -1,37 +1,82 @@
-"""All tables and plots in one page, <runs>/report.html, which a browser opens from disk and which
-holds everything in itself (import only).
+"""Everything in one page, <runs>/report.html, which a browser opens from disk and which holds
+everything in itself (import only).
 
-Takes whatever lies in <runs>/tables: every .md is a section, below it the pictures that belong to
-it (eval.report.registry.PLOTS) or bear its name (tofu.png, tofu_bars.png), and its .csv and .tex to
-save. The page computes nothing.
+In this order: how to read it, the summary in words (eval.report.findings), the pictures, ten
+questions a run (eval.report.answers), whatever tables lie in <runs>/tables, folded, each with its
+.csv and .tex to save, and the commands that made the runs.
 """
 
 import base64
-import html
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from markdown_it import MarkdownIt
+from jinja2 import Environment
+from matplotlib.image import imread
 
-from eval.report.page_template import PAGE
-from eval.report.registry import PLOTS, TABLES
+from eval.report.answers import HOW_CHOSEN, SET_NAMES, collect_answers
+from eval.report.collect import RunSet
+from eval.report.commands import list_commands
+from eval.report.findings import describe_sections
+from eval.report.markdown_tables import Part, read_document
+from eval.report.page_template import PAGE, STYLE
+from eval.report.plots.style import DPI
+from eval.report.registry import PLOTS, TABLES, Plot
+from eval.report.table import DOWN, MISSING, NEAR, PLUS_MINUS, UP
 from unlearn.config.files import write_text
 from unlearn.config.run_directory import provenance
 
-MAX_COLUMNS = 10  # that fit on a screen
 MEDIA_TYPES = {".csv": "text/csv", ".tex": "text/plain", ".png": "image/png"}
+PIXELS = 96  # of a screen, an inch
+LEGEND = [
+    ("target", "The model before unlearning."),
+    ("reference", "Trained like the target, without the forget set: what unlearning aims at."),
+    (
+        "npo-grun",
+        "A method: the loss (npo), then what it trains (grun, full, lora), then settings.",
+    ),
+    ("control", "A filter in front of the unchanged target: what every method must beat."),
+    (f"{UP} {DOWN} {NEAR}", "Higher is better, lower is better, near a given number is better."),
+    (f"{PLUS_MINUS}", "Half-width of the 95 % interval over seeds; (a to b): range of two seeds."),
+    (MISSING, "Not measured, or it would mean nothing."),
+    ("best", "The best of the methods in its column; target and reference do not compete."),
+    ("forget, retain", "Questions to be forgotten, and questions to be kept."),
+    ("held-out", "Questions to be kept that no unlearning step and no gate saw."),
+    ("ROUGE-L", "Share of the true answer's words that the model's answer repeats in order."),
+    ("gate", "What GRUN multiplies its edit with: 0 leaves the model as it was, 1 edits it."),
+]
 
 
 @dataclass(frozen=True)
-class Section:
-    """One table of the page: its Markdown, its pictures, and the files to save."""
+class File:
+    """A file to save, with its content as a data: address."""
 
     name: str
-    text: str
-    pictures: list[Path]
-    files: list[Path]
+    source: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its words; width: pixels on a screen."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    width: int
+    source: str
+
+
+@dataclass(frozen=True)
+class TableSection:
+    """One table of the page; its parts, warnings and notes are HTML."""
+
+    name: str
+    title: str
+    parts: list[Part]
+    warnings: str
+    notes: str
+    files: list[File]
 
 
 def embed(path: Path) -> str:
@@ -40,121 +85,55 @@ def embed(path: Path) -> str:
     return f"data:{MEDIA_TYPES[path.suffix]};base64,{content}"
 
 
-def render_markdown(text: str) -> str:
-    """Markdown as HTML: the first heading is left to the section, the others go one level down;
-    tables scroll, warnings stand out.
-    """
-    text = split_wide_tables(re.sub(r"\A# .*\n", "", text))
-    # no images but our own: the page must fetch nothing
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    body = markdown.render(text)
-    body = re.sub(r"<(/?)h2>", r"<\1h3>", body)
-    body = body.replace("<table>", '<div class="table"><table>')
-    body = body.replace("</table>", "</table></div>")
-    body = re.sub(r' style="text-align:\w+"', "", body)
-    return body.replace("<p>WARNING", '<p class="warning">WARNING')
-
-
-def split_wide_tables(text: str) -> str:
-    """Markdown with each table of more than MAX_COLUMNS columns cut into several, between headings;
-    every part repeats the first column.
-    """
-    parts = re.split(r"((?:^\|.*\n?)+)", text, flags=re.M)
-    parts[1::2] = ["\n".join(split_table(part.strip().split("\n"))) for part in parts[1::2]]
-    return "".join(parts)
-
-
-def split_table(lines: list[str]) -> list[str]:
-    """One table's lines -> those of its parts."""
-    rows = [[cell.strip() for cell in split_cells(line)] for line in lines]
-    cuts = find_cuts(rows[0])
-    blocks = []
-    for start, end in zip(cuts, [*cuts[1:], len(rows[0])], strict=True):
-        blocks += ["| " + " | ".join([row[0], *row[start:end]]) + " |" for row in rows]
-        blocks.append("")
-    return blocks
-
-
-def split_cells(line: str) -> list[str]:
-    """The cells of a line; a bar after a backslash belongs to its cell."""
-    return re.split(r"(?<!\\)\|", line.strip())[1:-1]
-
-
-def find_cuts(headings: list[str]) -> list[int]:
-    """The columns at which the parts begin. Neighbours whose first words agree have one heading and
-    stay together.
-    """
-    cuts = [1]
-    group_start = [0]
-    for i, name in enumerate(headings[1:], 1):
-        same = i > 1 and name.split(" ")[0] == headings[i - 1].split(" ")[0]
-        group_start.append(group_start[-1] if same else i)
-    for i in range(1, len(headings)):
-        if i - cuts[-1] >= MAX_COLUMNS:
-            cuts.append(group_start[i] if group_start[i] > cuts[-1] else i)
-    return cuts
-
-
-def find_sections(tables: Path) -> list[Section]:
-    """All sections in reading order; pictures without a table make one of their own."""
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in tables.glob("*.md")}
-    registered = [picture for plots in PLOTS.values() for picture in plots]
-    pictures: dict[str, list[Path]] = {}
-    for path in sorted(tables.glob("*.png"), key=lambda path: rank(path.stem, registered)):
-        pictures.setdefault(find_owner(path.stem, list(texts)), []).append(path)
-    order = [spec.name for spec in TABLES.values()]
-    names = sorted({*texts, *pictures}, key=lambda name: rank(name, order))
-    return [
-        Section(
-            name,
-            texts.get(name, ""),
-            pictures.get(name, []),
-            [path for end in (".csv", ".tex") if (path := tables / f"{name}{end}").exists()],
-        )
-        for name in names
-    ]
-
-
 def rank(name: str, order: list[str]) -> tuple[int, str]:
     """Sorts the names of `order` first, in this order, then all others by name."""
     return (order.index(name) if name in order else len(order), name)
 
 
-def find_owner(picture: str, tables: list[str]) -> str:
-    """The table that a picture stands below: the one that it is registered for, else the one whose
-    name it begins with, else none but its own.
-    """
-    for table, plots in PLOTS.items():
-        if picture in plots:
-            return table
-    owners = [name for name in tables if picture == name or picture.startswith(f"{name}_")]
-    return max(owners, key=len, default=picture)
+def find_tables(tables: Path) -> list[TableSection]:
+    """All tables in reading order: the registered ones, then others that lie there."""
+    order = [spec.name for spec in TABLES.values()]
+    paths = sorted(tables.glob("*.md"), key=lambda path: rank(path.stem, order))
+    return [read_table(path) for path in paths]
 
 
-def render_section(section: Section) -> str:
-    """One section as HTML."""
-    heading = re.match(r"# (.*)\n", section.text)
-    title = f"{section.name}: {heading[1]}" if heading else section.name.replace("_", " ")
-    links = "".join(
-        f'<a download="{name}" href="{embed(path)}">{name}</a>'
-        for path in section.files
-        for name in [html.escape(path.name)]
-    )
-    images = "".join(
-        f'<img alt="{html.escape(path.stem)}" src="{embed(path)}">' for path in section.pictures
-    )
-    return "\n".join(
-        [
-            f'<section id="{html.escape(section.name)}">',
-            f"<h2>{html.escape(title)}</h2>",
-            render_markdown(section.text),
-            f'<p class="files">{links}</p>',
-            f"{images}</section>",
-        ]
+def read_table(path: Path) -> TableSection:
+    """One Markdown file as a section."""
+    document = read_document(path.read_text(encoding="utf-8"))
+    files = [
+        File(other.name, embed(other))
+        for ending in (".csv", ".tex")
+        if (other := path.with_suffix(ending)).exists()
+    ]
+    title = f"{path.stem}: {document.title}" if document.title else path.stem
+    return TableSection(
+        path.stem,
+        title,
+        document.parts,
+        document.warnings,
+        document.notes,
+        files,
     )
 
 
-def describe_origin(runs: str | Path) -> str:
+def find_pictures(tables: Path) -> list[Picture]:
+    """All pictures in reading order: the registered ones, then others that lie there."""
+    registered = {name: plot for plots in PLOTS.values() for name, plot in plots.items()}
+    order = list(registered)
+    paths = sorted(tables.glob("*.png"), key=lambda path: rank(path.stem, order))
+    return [read_picture(path, registered.get(path.stem)) for path in paths]
+
+
+def read_picture(path: Path, plot: Plot | None) -> Picture:
+    """One picture, with the words that it is registered with."""
+    caption = plot.caption if plot else ""
+    title = path.stem.replace("_", " ").capitalize()
+    alt = f"Picture {title}: {caption.partition('. ')[0]}".rstrip(": ")
+    width = imread(path).shape[1] * PIXELS // DPI
+    return Picture(path.stem, title, caption, alt, width, embed(path))
+
+
+def describe_origin(runs: Path) -> str:
     """When, from what, and by which version the page was made."""
     made = provenance()
     commit = (made["git"] or "unknown")[:10] + (", changed since" if made["dirty"] else "")
@@ -163,17 +142,39 @@ def describe_origin(runs: str | Path) -> str:
     return ", ".join([*words, *versions])
 
 
-def write_page(runs: str | Path) -> Path:
+def write_page(runs: RunSet) -> Path:
     """Write <runs>/report.html and return its path. Raises `ValueError` when there is no table
     yet.
     """
-    sections = find_sections(Path(runs) / "tables")
-    if not sections:
-        raise ValueError(f"{runs}/tables holds no table; run ./cmd_eval.sh first")
-    names = [html.escape(section.name) for section in sections]
-    page = PAGE.format(
-        origin=html.escape(describe_origin(runs)),
-        links="".join(f'<a href="#{name}">{name}</a>' for name in names),
-        sections="\n".join(render_section(section) for section in sections),
+    folder = runs.root / "tables"
+    tables = find_tables(folder)
+    pictures = find_pictures(folder)
+    if not tables and not pictures:
+        raise ValueError(f"{folder} holds no table; run ./cmd_eval.sh first")
+    answers, problems = collect_answers(runs)
+    cards = {}
+    try:
+        cards = describe_sections(runs)
+    except (KeyError, ValueError) as error:
+        problems.insert(0, f"no summary: {error}")
+    parts = {"legend": LEGEND, "summary": cards, "pictures": pictures, "answers": answers}
+    contents = [(name, name) for name, content in parts.items() if content]
+    contents += [(table.name, table.name.replace("_", " ")) for table in tables]
+    commands = list_commands(runs) if runs.runs else []
+    contents += [("commands", "commands")] if commands else []
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(PAGE).render(
+        style=STYLE,
+        origin=describe_origin(runs.root),
+        contents=contents,
+        legend=LEGEND,
+        cards=cards,
+        problems=problems,
+        pictures=pictures,
+        answers=answers,
+        how_chosen=HOW_CHOSEN,
+        set_names=SET_NAMES,
+        tables=tables,
+        commands=commands,
     )
-    return write_text(Path(runs) / "report.html", page)
+    return write_text(runs.root / "report.html", page)

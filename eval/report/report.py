@@ -34,7 +34,7 @@ class Report:
         steps = {f"table {spec.name}": partial(self.make_table, spec) for spec in specs}
         for spec in specs:
             for name, plot in PLOTS.get(spec.name, {}).items():
-                steps[f"plot {name}"] = partial(self.make_plot, name, plot.draw)
+                steps[f"plot {name}"] = partial(self.make_plot, spec.name, name, plot.draw)
         steps["page"] = partial(self.make_page, specs)
         run_each(steps, lambda name: steps[name]())
         if self.missing:
@@ -52,17 +52,17 @@ class Report:
         if table.problems:
             raise ValueError("; ".join(table.problems))
 
-    def make_plot(self, name: str, draw: Callable[[RunSet], Figure | None]) -> None:
-        """Draw one plot."""
+    def make_plot(self, table: str, name: str, draw: Callable[[RunSet], Figure | None]) -> None:
+        """Draw one plot of a table."""
         figure = draw(self.runs)
-        if figure is None:
-            self.missing[f"{name}.png"] = "no run has what it draws"
-        else:
+        if figure is not None:
             print(f"written: {save(figure, self.folder / f'{name}.png')}", flush=True)
+        elif table not in self.missing:
+            self.missing[f"{name}.png"] = "no run has what it draws"
 
     def make_page(self, specs: list[TableSpec]) -> None:
         """Write the page of everything in the folder of tables."""
         if all(spec.name in self.missing for spec in specs):
             reasons = dict.fromkeys(spec.missing for spec in specs)
             raise ValueError(f"{self.runs.root} has no results: {'; '.join(reasons)}")
-        print(f"written: {write_page(self.runs.root)}", flush=True)
+        print(f"written: {write_page(self.runs)}", flush=True)

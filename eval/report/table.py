@@ -92,10 +92,13 @@ def format_mean(form: str) -> Callable[[pd.Series, str], str]:
 
 
 def format_range(mean: float, low: float, high: float, form: str) -> str:
-    """`0.410 (0.300 to 0.520)`; `MISSING` where there is no number."""
+    """`0.410 (0.300 to 0.520)`, `0.410` where both ends are written alike; `MISSING` where there is
+    no number.
+    """
     if pd.isna(mean):
         return MISSING
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+    middle, *ends = (format(number, form) for number in (mean, low, high))
+    return middle if ends[0] == ends[1] else f"{middle} ({ends[0]} to {ends[1]})"
 
 
 def format_rows(

@@ -35,6 +35,8 @@ OBJECTIVES = {
     "pdu": (SKY, "left"),
     "rmu": (AMBER, "full"),
     "rmu_kl": (AMBER, "none"),
+    "kto": (AMBER, "left"),
+    "kto_sigmoid": (YELLOW, "left"),
     "control": (YELLOW, "full"),
 }
 TUNERS = {
@@ -47,7 +49,7 @@ TUNERS = {
     "keyword": ("P", "--"),
 }
 OTHER_TUNERS = (("v", "-"), ("<", "--"), (">", "-."), ("p", ":"), ("h", "--"))
-EDGE = "0.25"  # around filled markers, so that yellow ones show
+EDGE = "0.25"  # around filled markers and yellow ones
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,15 @@ class Look:
     @property
     def point(self) -> dict:
         """Of points, for `Axes.plot` and `Line2D`."""
+        has_edge = self.fill == "full" or self.colour == YELLOW
         return {
             "linestyle": "",
             "marker": self.marker,
             "fillstyle": self.fill,
             "color": self.colour,
             "markerfacecoloralt": "white",
-            "markeredgecolor": EDGE if self.fill == "full" else self.colour,
-            "markeredgewidth": 0.6 if self.fill == "full" else 1.4,
+            "markeredgecolor": EDGE if has_edge else self.colour,
+            "markeredgewidth": 0.6 if has_edge else 1.4,
         }
 
 

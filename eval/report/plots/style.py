@@ -36,11 +36,11 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **options):
 def new_grid(
     count: int, columns: int, panel: tuple[float, float], margin: float, **options
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels of `panel` inches in at most `columns` columns; `margin`: inches
-    above and below them, for titles and legends.
+    """A figure of `count` panels of `panel` inches in at most `columns` columns, as few as the same
+    number of rows needs; `margin`: inches above and below them, for titles and legends.
     """
-    columns = min(columns, count)
     rows = math.ceil(count / columns)
+    columns = math.ceil(count / rows)
     size = (max(MIN_WIDTH, 0.5 + panel[0] * columns), margin + panel[1] * rows)
     figure, grid = new_figure(rows, columns, size, **options)
     panels = list(grid.flat)

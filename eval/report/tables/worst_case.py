@@ -95,14 +95,27 @@ def format_part(part: pd.DataFrame) -> pd.DataFrame:
     return means.map(lambda value: format_number(value + 0.0, ".3f")).set_axis(names)
 
 
+def match_controls(worst: pd.DataFrame) -> dict[str, list[str]]:
+    """Each method -> the controls that leak no more and cost no more than it, in every column of
+    the worst case that was measured; index of `worst`: all methods and controls.
+    """
+    worst = worst.dropna(axis=1, how="all").dropna()
+    controls = [name for name in worst.index if name.startswith(CONTROL)]
+    return {
+        method: [name for name in controls if (worst.loc[name] <= worst.loc[method]).all()]
+        for method in worst.index
+        if method not in (*ORDER, *controls)
+    }
+
+
 def compare_controls(part: pd.DataFrame, section: str) -> list[str]:
     """Sentences about each method that a control matches: one that leaks no more and costs no more
     makes the method's numbers worth nothing.
     """
     worst = average_seeds(part)[WORST].dropna(axis=1, how="all").dropna()
+    matched = match_controls(worst)
     controls = [name for name in worst.index if name.startswith(CONTROL)]
-    methods = [name for name in worst.index if name not in (*ORDER, *controls)]
-    if not methods:
+    if not matched:
         return []
     if not controls:
         return [
@@ -110,10 +123,8 @@ def compare_controls(part: pd.DataFrame, section: str) -> list[str]:
             "methods beat a filter; run ./cmd_baseline.sh."
         ]
     sentences = []
-    unmatched = []
-    for method in methods:
-        better = [name for name in controls if (worst.loc[name] <= worst.loc[method]).all()]
-        unmatched += [] if better else [method]
+    unmatched = [method for method, better in matched.items() if not better]
+    for method, better in matched.items():
         for control in better:
             pairs = ", ".join(
                 f"{label[:-1]} {worst.loc[control, label]:.3f} against "
