@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from unlearn.language_model.hidden_states import right_pad
@@ -45,10 +46,11 @@ class TopicBatches:
 
 @dataclass(frozen=True)
 class PaddedTexts:
-    """Token ids [B, T], padded on the right.
+    """Token ids [B, T], padded on the right, or on the left as upstream.
 
     mask [B, T] bool: real tokens. norm_mask [B, T] bool: tokens whose state norms count. BOS may be
-    left out of it, because its state is huge in many models and the same in every text.
+    left out of it, because its state is huge in many models and the same in every text. On the left
+    padding counts too, as in upstream's mean over all positions.
     """
 
     ids: Tensor
@@ -57,12 +59,21 @@ class PaddedTexts:
 
     @classmethod
     def build(
-        cls, texts: list[TokenIds], pad_id: int, device, width: int = 0, skip_bos: int | None = None
+        cls,
+        texts: list[TokenIds],
+        pad_id: int,
+        device,
+        width: int = 0,
+        skip_bos: int | None = None,
+        left: bool = False,
     ) -> "PaddedTexts":
         """Pad to `width` tokens, or to the longest text where that is longer.
 
         skip_bos: the id of a first token to leave out of the norms, unless it is the only token.
         """
+        if left:
+            ids, mask = right_pad([list(text)[::-1] for text in texts], pad_id, device, width)
+            return cls(ids.flip(1), mask.flip(1), torch.ones_like(mask))
         ids, mask = right_pad([list(text) for text in texts], pad_id, device, width)
         norm_mask = mask.clone()
         if skip_bos is not None:

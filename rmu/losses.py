@@ -28,7 +28,7 @@ from torch.nn.functional import cosine_similarity
 from rmu.data import PaddedTexts, TextPair
 from rmu.parameters import FrozenWeights
 from unlearn.language_model.hidden_states import compute_states
-from unlearn.training.steering import per_sample, squared_error
+from unlearn.training.steering import per_sample, squared_error, upcast
 
 ADAPTIVE = ("none", "first_batch", "first_batch_updated", "per_sample", "per_token")
 
@@ -43,6 +43,7 @@ class RmuConfig:
     adaptive, scale   how kappa is computed (module docstring)
     mask              tokens in the MSE: `valid`, or `none` (padding too, as upstream)
     bos               whether norms count the BOS token: `exclude` or `include`
+    padding           `right`, or `upstream`: on the left, and counted in errors and norms
     log_statistics    also return norms and cosines of the states
     """
 
@@ -54,6 +55,7 @@ class RmuConfig:
     mask: str = "valid"
     bos: str = "exclude"
     log_statistics: bool = False
+    padding: str = "right"
 
 
 class RmuLoss:
@@ -100,8 +102,9 @@ class RmuLoss:
         target = config.steering[topic] * kappa * self.control_vectors[topic]
         h_forget = self.hidden_states(forget)
         h_retain = self.hidden_states(retain)
-        forget_error = squared_error(h_forget, target, forget.mask, config.mask)
-        retain_error = squared_error(h_retain, frozen_retain, retain.mask, config.mask)
+        mask = "none" if config.padding == "upstream" else config.mask
+        forget_error = squared_error(h_forget, target, forget.mask, mask)
+        retain_error = squared_error(h_retain, frozen_retain, retain.mask, mask)
         forget_loss = forget_error.sum() / len(whole)
         retain_loss = config.alpha[topic] * retain_error.sum() / len(whole)
         losses = {"loss": forget_loss + retain_loss, "forget": forget_loss, "retain": retain_loss}
@@ -120,10 +123,12 @@ class RmuLoss:
         Where padding counts, they are as wide as those of the whole batch.
         """
         texts = [getattr(pair, side) for pair in part]
-        pads_count = self.config.mask == "none"
+        left = self.config.padding == "upstream"
+        pads_count = left or self.config.mask == "none"
         width = max(len(getattr(pair, side)) for pair in whole) if pads_count else 0
         skip_bos = self.bos_id if self.config.bos == "exclude" else None
-        return PaddedTexts.build(texts, self.pad_id, self.control_vectors.device, width, skip_bos)
+        device = self.control_vectors.device
+        return PaddedTexts.build(texts, self.pad_id, device, width, skip_bos, left)
 
     def hidden_states(self, texts: PaddedTexts) -> Tensor:
         """H [B, T, d] of the model under training."""
@@ -146,16 +151,19 @@ class RmuLoss:
         Every process computes it from the whole batch.
         """
         name = f"kappa_{topic}"
-        if name in self.state or not self.config.adaptive.startswith("first_batch"):
+        config = self.config
+        if name in self.state or not config.adaptive.startswith("first_batch"):
             return
-        read = self.frozen_states if self.config.adaptive == "first_batch" else self.hidden_states
+        read = self.frozen_states if config.adaptive == "first_batch" else self.hidden_states
         norms = []
         for pair in whole:  # one by one: the whole batch may not fit where micro-batches do
-            texts = self.pad_texts("forget", [pair], [pair])
+            texts = self.pad_texts(
+                "forget", [pair], whole if config.padding == "upstream" else [pair]
+            )
             with torch.no_grad():
                 h = read(texts)
-            norms.append(per_sample(h.float().norm(dim=-1), texts.norm_mask))
-        self.state[name] = self.config.scale * float(torch.cat(norms).mean())
+            norms.append(per_sample(upcast(h).norm(dim=-1), texts.norm_mask))
+        self.state[name] = config.scale * float(torch.cat(norms).mean())
 
     def kappa(self, topic: int, texts: PaddedTexts, frozen: Tensor | None) -> float | Tensor:
         """A number, or [B, 1, 1] (per_sample), or [B, T, 1] (per_token).

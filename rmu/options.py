@@ -114,6 +114,11 @@ class SteeringOptions(Options):
     rmu_mask: str = flag(
         "valid", "errors on tokens, or (none) on padding too, as upstream", choices=MASKS
     )
+    padding: str = flag(
+        "right",
+        "upstream: on the left, with EOS, and counted in errors and norms, as BOS is",
+        choices=("right", "upstream"),
+    )
     module_str: str = flag(
         MODULE, "upstream's, which it evaluates as code; here --layer_id says it", role="volatile"
     )
@@ -130,6 +135,9 @@ class SteeringOptions(Options):
                 f"--tuner {self.tuner} does not go with --adaptive {self.adaptive}: rmu has none, "
                 f"adaptive_rmu one of {', '.join(ADAPTIVE[1:])}"
             )
+        if self.padding == "upstream":
+            self.rmu_mask = "none"
+            self.adaptive_bos = "include"
         if self.param_ids:
             self.params = parameter_names(self.param_ids)
         self.param_ids = None
@@ -150,6 +158,11 @@ class UpdateOptions(Options):
     )
     lr: float = flag(
         5e-5, "learning rate (AdamW, constant, eps 1e-6, no decay, no clipping)", above=0
+    )
+    optimizer: str = flag(
+        "adamw",
+        "adamw_hf: eps before the bias correction, as transformers' old AdamW, upstream's",
+        choices=("adamw", "adamw_hf"),
     )
     save_steps: list[int] = flag([], "updates after which the model is saved besides", minimum=1)
     checkpoint_every: int = flag(100, "updates between checkpoints", role="volatile", minimum=1)

@@ -27,10 +27,13 @@ from unlearn.language_model.architecture import get_hidden_size
 from unlearn.language_model.devices import choose_mixed_precision
 from unlearn.language_model.loading import load_model, save_model
 from unlearn.processes import is_main
+from unlearn.training.epsilon import constant_eps, uncorrected_eps
 from unlearn.training.loop import TrainConfig, train
 from unlearn.training.setup import load_prompt_encoder
 from unlearn.training.steering import control_vectors
 from unlearn.training.targets import resolve_target
+
+EPS = {"adamw": constant_eps(1e-6), "adamw_hf": uncorrected_eps(1e-6)}
 
 
 def load_topics(config: RmuCommandConfig, tokenizer) -> TopicBatches:
@@ -96,8 +99,9 @@ def build_loss(config: RmuCommandConfig, model: nn.Module, trained: dict, tokeni
             steering.rmu_mask,
             steering.adaptive_bos,
             config.run.verbose,
+            steering.padding,
         ),
-        tokenizer.pad_token_id,
+        tokenizer.eos_token_id if steering.padding == "upstream" else tokenizer.pad_token_id,
         tokenizer.bos_token_id,
     )
 
@@ -115,7 +119,7 @@ def build_train_config(config: RmuCommandConfig, steps: int, precision: str) -> 
         steps,
         updates.lr,
         schedule="constant",
-        eps=1e-6,
+        eps=EPS[updates.optimizer],
         max_grad_norm=0.0,
         micro_batch=updates.micro_batch,
         checkpoint_every=updates.checkpoint_every,

@@ -27,6 +27,7 @@ from unlearn.training.checkpoints import (
     save_model,
 )
 from unlearn.training.distribution import accumulate, build_accelerator, seeded
+from unlearn.training.epsilon import constant_eps
 from unlearn.training.protocols import Loss
 
 # Seconds between progress lines; in a log file one now and then will do.
@@ -37,6 +38,7 @@ PROGRESS_SECONDS = 1 if sys.stderr.isatty() else 20
 class TrainConfig:
     """How to step.
 
+    eps               step -> AdamW's eps (unlearn/training/epsilon.py)
     schedule          of the learning rate after `warmup` steps: linear to 0, cosine or constant
     max_grad_norm     0 means unclipped
     micro_batch       0 means the whole batch at once
@@ -47,7 +49,7 @@ class TrainConfig:
     steps: int
     lr: float
     weight_decay: float = 0.0
-    eps: float = 1e-8
+    eps: Callable[[int], float] = constant_eps(1e-8)
     warmup: int = 0
     schedule: str = "linear"
     max_grad_norm: float = 1.0
@@ -140,7 +142,6 @@ class Training:
             [p for p in module.parameters() if p.requires_grad],
             lr=config.lr,
             weight_decay=config.weight_decay,
-            eps=config.eps,
         )
         self.rate = build_schedule(optimizer, config)
         self.stepper, self.optimizer = self.accelerator.prepare(
@@ -205,7 +206,7 @@ class Training:
             self.evaluate(step)
         lr = config.lr * self.rate(step)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = lr
+            parameters |= {"lr": lr, "eps": config.eps(step)}
         with seeded(self.accelerator, config.seed, step):
             parts = accumulate(
                 self.accelerator, self.stepper, self.items(step), step, config.micro_batch

@@ -25,11 +25,16 @@ def per_sample(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
+def upcast(values: Tensor) -> Tensor:
+    """The same numbers, in float32 unless they are float64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def state_error(h: Tensor, target: Tensor) -> Tensor:
-    """[...]: mean over the d numbers of each state of (h - target)^2, in float32.
+    """[...]: mean over the d numbers of each state of (h - target)^2, in float32 at least.
 
     h [..., d]; target broadcasts to it."""
-    return (h.float() - target.float()).pow(2).mean(-1)
+    return (upcast(h) - upcast(target)).pow(2).mean(-1)
 
 
 def squared_error(h: Tensor, target: Tensor, mask: Tensor, kind: str = "valid") -> Tensor:
