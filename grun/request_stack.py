@@ -174,10 +174,20 @@ class RequestStack:
 
     @contextmanager
     def locked(self):
-        """Within it, no other command changes this folder; the index is read afresh."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # "a": a .lock that is a link must not empty the file that it points to
-        with open(self.folder / ".lock", "a") as file:
+        """Within it, no other command changes this folder; the index is read afresh.
+
+        Raises `ValueError` where nothing can be written there.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # "a": a .lock that is a link must not empty the file that it points to
+            lock = open(self.folder / ".lock", "a")
+        except OSError as error:
+            raise ValueError(
+                f"{self.folder} cannot be written ({error.strerror}); make it writable, or give "
+                "another --requests"
+            ) from None
+        with lock as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self.read()
             yield self

@@ -22,6 +22,7 @@ from grun.request_origin import describe_origin, read_origin
 from grun.request_stack import RequestStack, check_name, describe_base
 from unlearn.config.files import read_json
 from unlearn.config.flags import Parser, run_command
+from unlearn.config.ranges import Range, check_range
 from unlearn.config.terminal import printable
 from unlearn.language_model.loading import load_model
 
@@ -74,7 +75,7 @@ def add_request(stack: RequestStack, args: Namespace) -> str:
     check_name(args.name)
     source = resolve_folder(args.source)
     result = source.parent / "result.json"
-    seconds = read_json(result)["train_seconds"] if result.exists() else None
+    seconds = read_json(result).get("train_seconds") if result.exists() else None
     with stack.locked():
         flags = {name: getattr(args, name) for name in stack.combination.as_dict()}
         changes = {name: value for name, value in flags.items() if value is not None}
@@ -127,6 +128,8 @@ def show_request(stack: RequestStack, args: Namespace) -> str:
 
 def report_cost(stack: RequestStack, args: Namespace) -> str:
     """The table of `measure_cost` on the stack's base model, or on --model."""
+    for name in ("tokens", "batch", "repeats"):
+        check_range(name, getattr(args, name), Range(minimum=1))
     model = load_model(args.model or stack.base["id"], args.device)
     table = measure_cost(stack, model, args.tokens, args.batch, args.repeats)
     return table.to_string(index=False, float_format="%.3f")

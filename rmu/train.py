@@ -20,6 +20,7 @@ from rmu.data import TokenIds, TopicBatches
 from rmu.losses import RmuConfig, RmuLoss
 from rmu.options import RmuCommandConfig
 from rmu.parameters import FrozenWeights, choose_layers, unfreeze
+from unlearn.benchmarks.corpora import check_texts_apart
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import Experiment, parse_experiment
 from unlearn.config.flags import run_command
@@ -45,10 +46,13 @@ def load_topics(config: RmuCommandConfig, tokenizer) -> TopicBatches:
     topics = config.topics
     count = config.updates.max_num_batches * config.updates.batch_size
 
+    texts_by_corpus: dict[str, list[str]] = {}
+
     def encode(names: list[str], lengths: list[int]) -> list[list[TokenIds]]:
         encoded = []
         for name, minimum, length in zip(names, topics.per_topic("min_len"), lengths, strict=True):
             texts = benchmark.corpus(name, minimum, topics.corpus_lines)[:count]
+            texts_by_corpus[name] = texts
             ids = tokenizer(texts, truncation=True, max_length=length)["input_ids"]
             encoded.append([tuple(text) for text in ids])
         return encoded
@@ -58,6 +62,10 @@ def load_topics(config: RmuCommandConfig, tokenizer) -> TopicBatches:
         encode(topics.forget_corpora, topics.forget_lengths()),
         encode(retain_corpora, [config.prompts.max_length] * len(retain_corpora)),
         config.updates.batch_size,
+    )
+    check_texts_apart(
+        {name: texts_by_corpus[name] for name in topics.forget_corpora},
+        {name: texts_by_corpus[name] for name in retain_corpora},
     )
     if not batches.steps:
         fewest = min(len(texts) for texts in (*batches.forget, *batches.retain))

@@ -1,6 +1,7 @@
 """The command `python -m grun.requests`: add, list, show, remove, cost, and what it refuses."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -183,3 +184,25 @@ def test_add_refuses_weights_that_are_not_finite(adapters, stack, tmp_path, numb
         run_requests(stack, "add", "a", str(tmp_path / "broken"))
     assert "\n" not in str(error.value)
     assert not (stack / "requests.json").exists()
+
+
+def test_stack_below_a_file_is_refused(adapters, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="cannot be written .* another --requests"):
+        run_requests(tmp_path / "file" / "stack", "add", "a", str(adapters / "0"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_result_without_seconds_is_no_error(adapters, tmp_path, stack, capsys):
+    """A dash in the list."""
+    run = shutil.copytree(adapters / "0", tmp_path / "run" / "adapter").parent
+    (run / "result.json").write_text("{}")
+    run_requests(stack, "add", "a", str(run))
+    run_requests(stack, "list")
+    assert RequestStack(stack).entries[0]["train_seconds"] is None
+
+
+@pytest.mark.parametrize("name", ["tokens", "batch", "repeats"])
+def test_cost_flags_have_ranges(stack, name):
+    with pytest.raises(ValueError, match=f"--{name} 0: must be at least 1"):
+        run_requests(stack, "cost", f"--{name}", "0")

@@ -6,6 +6,7 @@ import pytest
 
 from eval.report.rows import check_repeated_rows
 from rmu.options import RmuCommandConfig
+from rmu.train import load_topics
 from tests import toy
 from tests.unlearn.benchmarks.tofu_rows import build_tofu_row, write_tofu_folder
 from unlearn.benchmarks.opening import open_benchmark
@@ -13,6 +14,7 @@ from unlearn.config.experiment import parse_experiment
 from unlearn.language_model.prompts import PromptEncoder
 from unlearn.training.alternates import read_alternates
 from unlearn.training.options import UnlearnConfig
+from unlearn.training.setup import build_text_sampler
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,27 @@ def test_bad_corpus(content, message, tmp_path):
 def test_corpus_to_forget_and_to_keep_is_refused(config):
     words = "--benchmark wmdp --forget_corpora poisons --retain_corpora poisons".split()
     check_refused(lambda: parse_experiment(config, words), "poisons is among --retain_corpora too")
+
+
+@pytest.mark.parametrize("method", ["rmu", "others"])
+def test_text_to_forget_and_to_keep_is_refused(method, tokenizer, tmp_path):
+    """In two files of different names, whoever reads them."""
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.jsonl").write_text(
+            f'{{"text": "one of {name}"}}\n{{"text": "in both"}}\n'
+        )
+    words = ["--benchmark", "wmdp", "--data_dir", str(tmp_path)]
+    words += ["--forget_corpora", "old", "--retain_corpora", "new", "--min_len", "0"]
+
+    def read():
+        if method == "rmu":
+            words.extend(["--batch_size", "1"])
+            return load_topics(parse_experiment(RmuCommandConfig, words).config, tokenizer)
+        config = parse_experiment(UnlearnConfig, words).config
+        benchmark = open_benchmark(**config.data.opening())
+        return build_text_sampler(config, benchmark, tokenizer)
+
+    check_refused(read, "old is to be forgotten and shares 1 of its 2 texts with new")
 
 
 BAD_DOCUMENTS = [

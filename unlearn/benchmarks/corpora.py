@@ -124,3 +124,17 @@ def read_questions(path: Path) -> list[Question]:
     if not questions:
         raise ValueError(f"{path} holds no question")
     return questions
+
+
+def check_texts_apart(forget: dict[str, list[str]], retain: dict[str, list[str]]) -> None:
+    """Raise `ValueError` for a text of a forget corpus that is in a retain corpus too.
+
+    Both map the name of a corpus to its texts."""
+    retained = {text: name for name, texts in retain.items() for text in texts}
+    for name, texts in forget.items():
+        both = [text for text in texts if text in retained]
+        if both:
+            raise ValueError(
+                f"{name} is to be forgotten and shares {len(both)} of its {len(texts)} texts with "
+                f"{retained[both[0]]}, which is retained: {both[0]!r:.60}; leave them out of one"
+            )

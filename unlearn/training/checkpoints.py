@@ -66,7 +66,7 @@ def save_sharded_checkpoint(run: Run, accelerator: Accelerator, state: dict) -> 
     accelerator.save_state(temporary / "shards")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        write_json(temporary / "state.json", state)
+        write_json(temporary / "state.json", state | {"shards": measure_shards(temporary)})
         move_into_place(temporary, run.checkpoint)
     accelerator.wait_for_everyone()
 
@@ -83,7 +83,7 @@ def load_checkpoint(
         return {}
     try:
         state = read_json(run.checkpoint / "state.json")
-        tensors = read_weights(run.checkpoint)
+        tensors = read_weights(run.checkpoint, state.pop("shards", {}))
     except (ValueError, OSError, SafetensorError) as error:
         if accelerator.is_main_process:
             reason = str(error).splitlines()[0]
@@ -111,9 +111,23 @@ def load_checkpoint(
     return state
 
 
-def read_weights(checkpoint: Path) -> dict[str, Tensor] | None:
-    """The tensors of a checkpoint, or None where each process has to read its shard."""
-    if (checkpoint / "shards").is_dir():
+def measure_shards(checkpoint: Path) -> dict[str, int]:
+    """Relative path -> bytes of every file of a sharded checkpoint."""
+    files = (path for path in (checkpoint / "shards").rglob("*") if path.is_file())
+    return {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
+
+
+def read_weights(checkpoint: Path, shards: dict[str, int]) -> dict[str, Tensor] | None:
+    """The tensors of a checkpoint, or None where each process has to read its shard.
+
+    shards: what `measure_shards` said when it was written. Raises `ValueError` on every process
+    where a shard that the main process sees is missing or truncated."""
+    if (checkpoint / "shards").is_dir() or shards:
+        there = measure_shards(checkpoint)
+        damaged = [name for name, size in shards.items() if there.get(name) != size]
+        damaged = gather([damaged])[0]
+        if damaged:
+            raise ValueError(f"{damaged[0]} is missing or truncated")
         return None
     return load_file(checkpoint / "state.safetensors")
 

@@ -4,6 +4,7 @@ Of n tokens, the first p = int(.8 n) are the prompt, whose last token GRUN edits
 scored, without EOS (renjie3/GRUN, pyreft/dataset.py).
 """
 
+from unlearn.benchmarks.corpora import check_texts_apart
 from unlearn.benchmarks.wmdp import WmdpBenchmark
 from unlearn.language_model.prompts import Encoded
 from unlearn.training.options import CorpusOptions
@@ -17,18 +18,10 @@ def cut_text(ids: list[int]) -> Encoded:
     return Encoded(ids, max(1, int(PROMPT_SHARE * len(ids))))
 
 
-def encode_corpus(
-    name: str,
-    benchmark: WmdpBenchmark,
-    corpora: CorpusOptions,
-    tokenizer,
-    max_length: int,
-    count: int | None = None,
-) -> list[Encoded]:
-    """The first `count` texts of a corpus (all by default), cut in two, without those of one token.
+def encode_corpus(name: str, texts: list[str], tokenizer, max_length: int) -> list[Encoded]:
+    """The texts of a corpus, cut in two, without those of one token.
 
     Raises `ValueError` where no text is left."""
-    texts = benchmark.corpus(name, corpora.min_len, corpora.corpus_lines)[:count]
     encoded = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
     cut = [cut_text(ids) for ids in encoded if len(ids) > 1]
     if not cut:
@@ -48,12 +41,22 @@ def build_corpus_sampler(
     epoch_end: str = "short",
 ) -> ForgetRetainSampler:
     """Batches of `per_topic` texts of every forget corpus, in order, and of the first retain
-    corpus. A corpus with fewer texts is repeated."""
+    corpus. A corpus with fewer texts is repeated.
+
+    Raises `ValueError` for a text that is to be forgotten and retained."""
     count = corpora.per_topic
+
+    def read(name: str) -> list[str]:
+        return benchmark.corpus(name, corpora.min_len, corpora.corpus_lines)
+
+    forget_texts = {name: read(name)[:count] for name in corpora.forget_corpora}
+    name = corpora.retain_corpora[0]
+    retain_texts = read(name)
+    check_texts_apart(forget_texts, {name: retain_texts})
     topics = [
-        encode_corpus(name, benchmark, corpora, tokenizer, max_length, count)
-        for name in corpora.forget_corpora
+        encode_corpus(topic, forget_texts[topic], tokenizer, max_length)
+        for topic in corpora.forget_corpora
     ]
     forget = [topic[i % len(topic)] for topic in topics for i in range(count)]
-    retain = encode_corpus(corpora.retain_corpora[0], benchmark, corpora, tokenizer, max_length)
+    retain = encode_corpus(name, retain_texts, tokenizer, max_length)
     return ForgetRetainSampler(forget, retain, [""], batch, seed, pairing, epoch_end=epoch_end)

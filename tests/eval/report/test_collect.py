@@ -3,9 +3,10 @@
 import pytest
 
 from eval.report.aggregate import average
-from eval.report.collect import KEY, find_runs
+from eval.report.collect import ADAPTER_FORMAT, KEY, find_runs
 from eval.report.reference_runs import find_reference
 from eval.report.tables.questions import collect_questions
+from grun.adapter.folder import FORMAT
 from tests.eval.report.made_runs import make_run, read_csv, write_table
 from unlearn.config.files import read_json, write_json
 
@@ -121,3 +122,8 @@ def test_the_reference_of_the_targets_seed_is_taken(tmp_path, target_seed, expec
     write_json(run / "config.json", config)
     found = find_reference(run / "eval" / "forget10")
     assert found.name == f"reference-seed{expected}"
+
+
+def test_adapter_format_is_that_of_the_adapters():
+    """eval.report must not import grun, so the number stands in both."""
+    assert ADAPTER_FORMAT == FORMAT
