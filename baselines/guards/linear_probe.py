@@ -64,11 +64,19 @@ class LinearProbe(InputFilter):
 
 
 def fit_probe(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, float, np.ndarray]:
-    """w [d], b, and w . h + b [n] of each row of x [n, d] under a probe fitted without it."""
+    """w [d], b, and w . h + b [n] of each row of x [n, d] under a probe fitted without it.
+
+    Raises `ValueError` where a side has one row: it cannot be fitted without it."""
+    fewest = int(min(y.sum(), (1 - y).sum()))
+    if fewest < 2:
+        raise ValueError(
+            "a probe needs two questions to forget and two to keep, to be tested on some that it "
+            "was not fitted on; take --control keyword, or more rows"
+        )
     scaler = StandardScaler()
     regression = LogisticRegression(class_weight="balanced", max_iter=2000)
     probe = make_pipeline(scaler, regression)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
     held_out_values = cross_val_predict(probe, x, y, cv=folds, method="decision_function")
     probe.fit(x, y)
     # w . (h - mean) / scale + b, as one linear function of h

@@ -1,11 +1,12 @@
 """The input filters, and the command that makes them."""
 
+import numpy as np
 import pytest
 import torch
 
 from baselines import controls
 from baselines.guards.base import FilterInputs, load_filter
-from baselines.guards.linear_probe import LinearProbe, last_states
+from baselines.guards.linear_probe import LinearProbe, fit_probe, last_states
 from baselines.guards.name_filter import NameFilter
 from baselines.guards.word_filter import WordFilter
 from baselines.options import CONTROLS
@@ -103,3 +104,12 @@ def test_probe_layer_outside_the_model_is_refused(runs):
     words = ["--control", "probe", "--layer", "9"]
     with pytest.raises(ValueError, match="--layer"):
         controls.main([*AUTHORS_FLAGS, "--runs", str(runs), *words])
+
+
+def test_probe_of_few_questions_has_fewer_folds():
+    """Two of a side are enough, one is refused."""
+    x = np.array([[0.0], [0.1], [0.9], [1.0], [1.1]])
+    _, _, held_out = fit_probe(x, np.array([0, 0, 1, 1, 1]), 0)
+    assert held_out.shape == (5,)
+    with pytest.raises(ValueError, match="a probe needs two questions to forget and two to keep"):
+        fit_probe(x, np.array([0, 1, 1, 1, 1]), 0)

@@ -139,10 +139,16 @@ def sample_continuations(
     tokenizer = prompt_encoder.tokenizer
     device = next(model.parameters()).device
     ids, mask = pad_left(prompts, tokenizer.pad_token_id, device)
+    positions = prompt_encoder.positions or ids.shape[1] + NEW_TOKENS
+    if ids.shape[1] >= positions:
+        raise ValueError(
+            f"the prompt that asks the target for other answers takes {ids.shape[1]} tokens, and "
+            f"this model has {positions} positions; give the answers with --alternates FILE"
+        )
     out = model.generate(
         input_ids=ids,
         attention_mask=mask,
-        max_new_tokens=NEW_TOKENS,
+        max_new_tokens=min(NEW_TOKENS, positions - ids.shape[1]),
         do_sample=False,
         logits_processor=[GumbelNoise(seeds)],
         pad_token_id=tokenizer.pad_token_id,
