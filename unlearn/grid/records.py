@@ -9,6 +9,7 @@ file counts as it was if its size and both its times are. Records lie in <runs>/
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -58,7 +59,10 @@ def digest_files(files: Iterable[Path]) -> str:
     """The digest of names, sizes and times of files."""
     digest = sha256()
     for path in sorted(set(files)):
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # it was passing
+            continue
         line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -87,21 +91,27 @@ class Records:
             return None
         return record if same else None
 
-    def inputs(self, command: Command) -> str:
-        """The digest of what a command reads, before it is started."""
-        return digest_files(self.input_files(command))
+    def inputs(self, command: Command) -> str | None:
+        """The digest of what a command reads, before it is started; None where a file cannot be
+        looked at."""
+        try:
+            return digest_files(self.input_files(command))
+        except OSError:
+            return None
 
-    def write(self, command: Command, inputs: str, text: str) -> None:
+    def write(self, command: Command, inputs: str | None, text: str) -> None:
         """Record a command that has ended well; text: what it printed. Not where something that
-        it read has changed since it was started."""
+        it read has changed since it was started, nor where the record cannot be written."""
         runs = FINISHED.findall(text)
         trains = command.stage in ("models", "cells")
-        if not reads_files_alone(command) or self.inputs(command) != inputs:
+        if not reads_files_alone(command) or inputs is None or self.inputs(command) != inputs:
             return
         if trains and not (runs and all((Path(run) / "DONE").exists() for run in runs)):
             return
         kept = text if command.stage == "report" else ""
-        write_json(self.path(command), self.describe(command, runs if trains else [], kept))
+        with suppress(OSError, ValueError):
+            record = self.describe(command, runs if trains else [], kept)
+            write_json(self.path(command), record)
 
     def describe(self, command: Command, runs: list[str], text: str) -> dict:
         """The record of a command as things are now."""

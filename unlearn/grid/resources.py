@@ -117,7 +117,9 @@ def describe_needs(commands: Sequence[Command], runs: str, at_once: int, gpus: l
         )
     for command in commands:
         check_memory(command, gpus)
-    memory = max((memory_needed(command) for command in commands), default=0)
+    memories = sorted((memory_needed(command) for command in commands), reverse=True)
+    # a CPU's memory is shared by the commands that run at once
+    memory = sum(memories[: 1 if gpus else at_once])
     if max(disk, memory) < WORTH_SAYING:
         return ""
     device = "of each GPU" if gpus else "of memory"

@@ -26,7 +26,7 @@ from unlearn.language_model.prompts import PromptEncoder
 from unlearn.language_model.sampling import GumbelNoise, derive_seed
 from unlearn.processes import is_main, wait
 from unlearn.training.objectives import OBJECTIVES
-from unlearn.training.options import UnlearnConfig
+from unlearn.training.options import DEFAULT_TARGET_SEED, UnlearnConfig
 from unlearn.training.sampler import ForgetRetainSampler
 
 SAMPLES = 5
@@ -57,7 +57,7 @@ def with_alternates(
     if "alternate" not in OBJECTIVES[config.objective.objective].reads:
         return sampler
     given = config.pairing.alternates
-    path = Path(given) if given else folder / "alternates.jsonl"
+    path = Path(given) if given else folder / name_file(config.target.target_seed)
     if given and not path.exists():
         raise ValueError(
             f"--alternates {path}: no such file; leave the flag out and the target makes them"
@@ -69,12 +69,21 @@ def with_alternates(
             flush=True,
         )
         elicit = ELICIT_FROM_SCRATCH if trained_from_scratch(config.target.model) else ELICIT
-        rows = generate_alternates(sampler.forget, model, prompt_encoder, elicit, config.run.seed)
+        # the target's seed, so that it does not matter which run of a split comes first
+        seed = config.target.target_seed
+        rows = generate_alternates(sampler.forget, model, prompt_encoder, elicit, seed)
         lines = [json.dumps(row | {"target": target}, ensure_ascii=False) + "\n" for row in rows]
         write_text(path, "".join(lines))
     wait()
     alternates = read_alternates(path, sampler.forget, None if given else target)
     return replace(sampler, alternates=alternates)
+
+
+def name_file(target_seed: int) -> str:
+    """The file of the alternates that the target of this seed makes up."""
+    if target_seed == DEFAULT_TARGET_SEED:
+        return "alternates.jsonl"
+    return f"alternates-target_seed={target_seed}.jsonl"
 
 
 def read_alternates(path: Path, forget: list[Example], target: str | None) -> list[list[str]]:

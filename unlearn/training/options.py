@@ -13,6 +13,7 @@ from unlearn.training.objectives import OBJECTIVES
 from unlearn.training.official_objectives import resolve_objective
 from unlearn.training.stopping import STOPS
 
+DEFAULT_TARGET_SEED = 42
 DRAWS = ("random", "fixed")
 EPOCH_ENDS = ("short", "joined")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -38,7 +39,7 @@ class TargetOptions(Options):
         "wmdp: the model itself)",
     )
     target_seed: int = flag(
-        42,
+        DEFAULT_TARGET_SEED,
         "seed of the target that is made here, where --target names none",
         minimum=0,
         below=SEED_LIMIT,

@@ -65,3 +65,19 @@ def test_alternates_that_do_not_fit_are_refused(config, plain, sampled, tmp_path
     missing = naming_file(config, tmp_path / "gone")
     with pytest.raises(ValueError, match="no such file"):
         alternates.with_alternates(missing, plain, None, None, "here", tmp_path)
+
+
+def test_alternates_follow_the_targets_seed_alone(plain, frozen_model, prompt_encoder, tmp_path):
+    """Runs of other seeds make the same ones, whichever of them comes first; other targets have a
+    file of their own."""
+    files = {}
+    for seed, target_seed in ((1, 42), (2, 42), (1, 7)):
+        words = ["--objective", "altpo", "--seed", str(seed), "--target_seed", str(target_seed)]
+        config = parse_experiment(BaselineConfig, words).config
+        folder = tmp_path / f"{seed}-{target_seed}"
+        folder.mkdir()
+        alternates.with_alternates(config, plain, frozen_model, prompt_encoder, "here", folder)
+        (file,) = folder.iterdir()
+        files[seed, target_seed] = file
+    assert files[1, 42].name == "alternates.jsonl" != files[1, 7].name
+    assert files[1, 42].read_bytes() == files[2, 42].read_bytes() != files[1, 7].read_bytes()
