@@ -105,7 +105,9 @@ def score_answers(
     for i, e in enumerate(encoded):
         by_prompt.setdefault(tuple(e.ids[: e.prompt_length]), []).append(i)
     scores: list = [None] * len(encoded)
-    if len(by_prompt) == len(encoded) or not can_share_prompts(eval_model):
+    scores_prompts = any(e.scored_from < e.prompt_length for e in encoded)
+    is_shared = len(by_prompt) < len(encoded) and not scores_prompts
+    if not (is_shared and can_share_prompts(eval_model)):
         for indices in progress(batch_by_length([len(e.ids) for e in encoded], batch_size)):
             batch = pad([encoded[i] for i in indices], pad_id, eval_model.device)
             answers = score_logits(eval_model.forward_answers(batch))

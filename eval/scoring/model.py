@@ -218,7 +218,9 @@ def load_run(path: Path, device: str, dtype: str, attn: str, weights: str) -> Ev
         flags.get("model"),
         flags.get("tokenizer"),
         config.get("prompt", {"template": flags.get("template")}),
-        max_length=flags.get("max_length", 512),
+        # a run that learned the answer tag is scored with it; `all` is a choice of training alone
+        "answer_tag" if flags.get("label_start") == "answer_tag" else "answer",
+        flags.get("max_length", 512),
     )
     if config["objective"] == "target" and "target" in config:  # a hub's model, not unlearned
         return EvalModel(path.name, load_model(target, device, dtype, attn), prompt_encoder)
