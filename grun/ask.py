@@ -5,8 +5,8 @@
 
 RUN is a finished run (GRUN and GRUN+, full, LoRA, RMU, a guard, a target), a stack of requests, a
 model folder or a hub id. Without --question it reads questions until /quit or ctrl-D; /prefill,
-/join and /paraphrase attack the last question, /help lists what there is. `grun.answer(model,
-question)` is the same call in Python.
+/join, /paraphrase and /template attack the last question, /help lists what there is.
+`grun.answer(model, question)` is the same call in Python.
 """
 
 # The one module of grun that looks up: a command under the name of the package that users know.

@@ -6,7 +6,13 @@ Each is a function (Question, argument) -> forms, registered under the name that
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eval.attacks.methods.prompted import CONSENT, FRAMES
+from eval.attacks.methods.prompted import (
+    CONSENT,
+    FRAMES,
+    bare_prompt,
+    other_template,
+    trailing_space,
+)
 from eval.attacks.prompts import prefill_ids
 from unlearn.benchmarks.examples import Example
 from unlearn.language_model.prompts import PromptEncoder
@@ -100,4 +106,16 @@ def paraphrase(question: Question, argument: str) -> list[Form]:
         Form(text, question.prompt_encoder.prompt_ids(text))
         for text in dict.fromkeys(texts)
         if text != question.text
+    ]
+
+
+@session_attack("template")
+def template(question: Question, argument: str) -> list[Form]:
+    """ask it without the template, in other templates, and with a space behind the prompt."""
+    sides = {"forget": [Example(0, question.text, "")]}
+    builders = {"bare": bare_prompt, "as": other_template, "trailing space": trailing_space}
+    return [
+        Form(f"{question.text} ({f'{title} {prompt.variant}'.strip()})", prompt.ids)
+        for title, build in builders.items()
+        for prompt in build(question.prompt_encoder, sides)
     ]

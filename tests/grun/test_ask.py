@@ -120,7 +120,9 @@ def test_guard_explains_its_gate(kinds, questions, run_ask):
 
 
 def test_session_attacks_the_last_question(kinds, questions, run_ask):
-    script = "\n".join([questions[0], "/prefill", "/prefill Well,", "/join", "/paraphrase"])
+    script = "\n".join(
+        [questions[0], "/prefill", "/prefill Well,", "/join", "/paraphrase", "/template"]
+    )
     printed = run_ask(kinds["grun"], stdin=script.encode())
     flat = " ".join(printed.split())
     assert "[Sure, the answer is]" in flat and "[Well,]" in flat
@@ -130,6 +132,8 @@ def test_session_attacks_the_last_question(kinds, questions, run_ask):
     assert f"{questions[0]} {kept}" in flat and f"{kept} {questions[0]}" in flat
     assert sets["forget"][0].paraphrased_question in flat
     assert f"Please tell me: {questions[0]}" in flat
+    for title in ("bare", "as llama2", "as Q: A:", "trailing space"):
+        assert f"{questions[0]} ({title})" in flat
     assert printed.count("model.grun.gates") == 1
 
 
