@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 FONT = 7.5
@@ -106,5 +107,6 @@ def write(axes: Axes, label: Label, shift: tuple[float, float]) -> None:
         fontsize=label.fontsize,
         color=label.colour,
         zorder=5,
+        path_effects=[withStroke(linewidth=2, foreground="white")],  # over curves
         arrowprops=leader if np.hypot(*shift) > LEADER else None,
     )

@@ -132,9 +132,9 @@ def draw_method(axes: Axes, method: Method) -> None:
     inside = [is_inside(axes, x, y) for x, y in zip(runs[X], runs[Y], strict=True)]
     if len(runs) > 1:
         plot_points(axes, method.look, runs[X][inside], runs[Y][inside], 4, 0.5)
-    kept = runs[runs["kept"].eq(True)]
-    ring = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": method.look.colour}
-    axes.plot(kept[X], kept[Y], "o", **ring)
+    if runs["kept"].eq(True).any():
+        ring = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": method.look.colour}
+        axes.plot(*clip(axes, method.x, method.y), "o", clip_on=False, **ring)
     size = 11 if method.look.marker == "*" else 7
     plot_points(axes, method.look, *clip(axes, method.x, method.y), size)
 
