@@ -26,7 +26,7 @@ from unlearn.config.files import read_json, replace_directory, write_json
 
 FORMAT = 1
 INDEX = "requests.json"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][\w.=+~-]*")  # among them the names of splits of own data
 ENTRY_TYPES = {
     "name": str,
     "added": str,
@@ -235,8 +235,8 @@ def check_name(name: str) -> None:
     """Raise `ValueError` unless `name` can be the folder of a request."""
     if not NAME.fullmatch(name) or name == INDEX:
         raise ValueError(
-            "a request's name has letters, digits, '.', '_' and '-', and begins with a letter or "
-            f"digit: not {name!r}"
+            "a request's name has letters, digits and any of . _ - = + ~, and begins with a letter "
+            f"or digit: not {name!r}"
         )
 
 

@@ -117,7 +117,7 @@ class DataOptions(Options):
         if split not in ("forget", "retain"):
             raise ValueError(
                 f"--split {split} is not of the rows that --forget_rows or --forget_where names; "
-                "leave one out"
+                "leave one out, or pass --benchmark own, which rows of your own go with"
             )
         return f"{split}_{label}"
 

@@ -71,7 +71,7 @@ def label_where(text: str) -> str:
 
 def slug(value: str) -> str:
     """A value as it stands in a directory's name; a long one ends in a digest."""
-    words = re.sub(r"[^\w.']+", "-", value.strip()).strip("-.")
+    words = re.sub(r"[^\w.]+", "-", value.strip()).strip("-.")
     if words and len(words.encode()) <= LONGEST_LABEL - 40:
         return words
     return f"{words[:20]}~{sha256(value.strip().encode()).hexdigest()[:12]}"

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from grun.options import GrunConfig
+from grun.request_stack import check_name
 from tests.unlearn.benchmarks.test_own_files import ROWS, open_own, write_lines
 from unlearn.benchmarks.opening import open_benchmark
 from unlearn.config.experiment import build_experiment
@@ -49,6 +50,7 @@ def test_rows_by_key_are_a_split_of_their_own(tmp_path):
         ("topic=1", "forget_topic=1", [1, 3, 5]),
     ]:
         benchmark, found = open_flags(data=data, forget_where=where)
+        check_name(found)  # a request may be called so
         assert found == split and indices(benchmark.examples(split)) == expected
 
 
