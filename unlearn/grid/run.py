@@ -162,8 +162,8 @@ class GridRun:
             return
         record = self.records.find(command)
         if record:
-            self.screen.write(f"+ {command.line(self.python)}")
-            self.screen.write(describe_skipped(command, record))
+            line = f"+ {command.line(self.python)}"
+            self.screen.write(f"{line}\n{describe_skipped(command, record)}")
             stage.end(None)
             return
         gpus = self.devices.take(command.processes, self.processes)
@@ -178,9 +178,8 @@ class GridRun:
     def start(self, command: Command, stage: Stage, position: str, gpus: list[Gpu]) -> None:
         """Run a command on these GPUs; record it, or note its failure."""
         alone = self.jobs == 1
-        if stage.total > 1:
-            self.screen.write(position)
-        self.screen.write(f"+ {command.line(self.python)}")
+        line = f"+ {command.line(self.python)}"
+        self.screen.write(f"{position}\n{line}" if stage.total > 1 else line)
         environment = self.environment | {"PYTHONUNBUFFERED": "1"}  # stdout is a pipe
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.name for gpu in gpus)
