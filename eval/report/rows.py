@@ -114,3 +114,12 @@ def check_repeated_rows(sets: dict[str, Rows]) -> str | None:
     if not repeated:
         return None
     return f"rows that repeat another one and weigh more: {', '.join(repeated)}"
+
+
+def check_cut_answers(sets: dict[str, Rows]) -> str | None:
+    """A sentence about sets with answers that --max_length cuts."""
+    counts = {name: sum(row.get("is_cut", False) for row in rows) for name, rows in sets.items()}
+    cut = [f"{name} {count}" for name, count in counts.items() if count]
+    if not cut:
+        return None
+    return f"rows with an answer cut at --max_length, whose end is not scored: {', '.join(cut)}"

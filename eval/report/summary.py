@@ -25,6 +25,7 @@ from eval.report.rows import (
     NONMEMBER,
     SETS,
     Rows,
+    check_cut_answers,
     check_repeated_rows,
     check_wrong_answers,
     read_rows,
@@ -77,6 +78,7 @@ def write_summary(folder: str | Path, options: Options | None = None) -> dict:
             validity_checks.warning(config.get("objective", ""), summary, target_summary),
             check_wrong_answers(sets),
             check_repeated_rows(sets),
+            check_cut_answers(sets),
             validity_checks.check_gate(read_json(result) if result.exists() else {}),
         ]
     except ValueError as error:

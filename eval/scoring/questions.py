@@ -3,8 +3,8 @@
 likelihood   one teacher-forced pass over all answers of a set: answer_nll (a sum),
              answer_tokens, paraphrase_nll and perturbed_nll (means over tokens); on the sets of
              membership attacks also the answer's tokens one by one, as lists: answer_logprobs,
-             answer_correct, answer_logp_mean, answer_logp_variance. Nothing for a model without
-             likelihoods
+             answer_correct, answer_logp_mean, answer_logp_variance; is_cut, where --max_length
+             cuts one of the answers. Nothing for a model without likelihoods
 generation   one batched greedy generation: generation, rougeL_recall, rouge1_recall, leaked
              (whether the answer holds the value asked for, where the data name one), gates (one
              value per gated layer, of gated models); on the forget set also fluency_ours
@@ -12,6 +12,7 @@ gibberish    clean, on the forget set, where a classifier is given
 gradient     gradient_norm, on the sets of membership attacks
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eval.metrics.fluency import CharacterModel, Classifier
@@ -70,13 +71,16 @@ class QuestionScorer:
         scores = score_answers(eval_model, encoded, self.batch_size, progress)
         if scores is None:
             return [{} for _ in examples]
-        remaining = iter(scores)
-        return [
-            build_likelihood_columns(
-                example, [next(remaining) for _ in own_answers], set_name in MEMBERSHIP_SETS
-            )
-            for example, own_answers in zip(examples, answers, strict=True)
-        ]
+        remaining = zip(scores, encoded, strict=True)
+        columns = []
+        for example, own_answers in zip(examples, answers, strict=True):
+            own_scores, own_encoded = zip(*[next(remaining) for _ in own_answers], strict=True)
+            with_tokens = set_name in MEMBERSHIP_SETS
+            row = build_likelihood_columns(example, own_scores, with_tokens)
+            if any(e.is_cut for e in own_encoded):
+                row["is_cut"] = True
+            columns.append(row)
+        return columns
 
     def generation(
         self, eval_model: EvalModel, set_name: str, examples: list[Example], _rows: Rows
@@ -127,7 +131,7 @@ def list_answers(example: Example) -> list[str]:
 
 
 def build_likelihood_columns(
-    example: Example, scores: list[TokenStatistics], with_tokens: bool
+    example: Example, scores: Sequence[TokenStatistics], with_tokens: bool
 ) -> dict:
     """The likelihood columns of one example, from the scores of `list_answers`; with_tokens: the
     true answer's tokens one by one too.

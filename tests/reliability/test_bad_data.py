@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from eval.report.rows import check_repeated_rows
+from eval.report.rows import check_cut_answers, check_repeated_rows
+from eval.scoring.model import EvalModel
+from eval.scoring.questions import QuestionScorer
 from rmu.options import RmuCommandConfig
 from rmu.train import load_topics
 from tests import toy
@@ -128,6 +130,20 @@ def test_repeated_rows_stand_in_the_summary():
     rows = [{"question": "Q?", "answer": "A."}] * 2
     assert check_repeated_rows({"forget": rows}).endswith("weigh more: forget 1")
     assert check_repeated_rows({"forget": rows[:1], "retain": []}) is None
+
+
+def test_cut_answers_are_in_the_warning(frozen_model, tokenizer):
+    """The rows say which, the summary how many."""
+    short, long = toy.FORGET[1], toy.FORGET[2]
+    prompt = PromptEncoder(tokenizer).prompt_ids(long.question)
+    encoder = PromptEncoder(tokenizer, max_length=len(prompt) + 5)
+    assert [encoder.encode(e.question, e.answer).is_cut for e in (short, long)] == [False, True]
+    rows = QuestionScorer().likelihood(
+        EvalModel("toy", frozen_model, encoder), "retain", [short, long], []
+    )
+    assert [row.get("is_cut") for row in rows] == [None, True]
+    assert check_cut_answers({"retain": rows}).endswith("not scored: retain 1")
+    assert check_cut_answers({"retain": rows[:1]}) is None
 
 
 def test_good_files_pass_without_a_word(folder, capsys):

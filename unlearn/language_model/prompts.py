@@ -33,11 +33,13 @@ class Encoded:
     ids             prompt + answer + EOS
     prompt_length   number of prompt tokens
     scored_from     index of the first token that a loss scores; by default the answer's first
+    is_cut          whether --max_length cuts the end of the answer
     """
 
     ids: list[int]
     prompt_length: int
     scored_from: int = field(default=-1)
+    is_cut: bool = False
 
     def __post_init__(self):
         if self.scored_from < 0:
@@ -164,11 +166,13 @@ class PromptEncoder:
                 f"the answer {answer!r} has no tokens after its prompt within {self._limit}: "
                 f"{question!r}"
             )
-        if len(ids) < len(whole):
+        is_cut = len(ids) < len(whole)
+        if is_cut:
             self._warn_of_cut(question, len(whole) + 1)
         if ids[-1] not in self.stop_ids:
             ids = [*ids, self.end_id]
-        return Encoded(ids, prompt_length, self._find_label_start(prompt, ids, prompt_length))
+        label_start = self._find_label_start(prompt, ids, prompt_length)
+        return Encoded(ids, prompt_length, label_start, is_cut)
 
     def check(self, examples) -> None:
         """Encode all of them, so that what `encode` refuses is refused before any training."""
