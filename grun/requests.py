@@ -23,6 +23,7 @@ from grun.request_stack import RequestStack, check_name, describe_base
 from unlearn.config.files import read_json
 from unlearn.config.flags import Parser, run_command
 from unlearn.config.ranges import Range, check_range
+from unlearn.config.run_directory import locate_model
 from unlearn.config.terminal import printable
 from unlearn.language_model.loading import load_model
 
@@ -130,7 +131,7 @@ def report_cost(stack: RequestStack, args: Namespace) -> str:
     """The table of `measure_cost` on the stack's base model, or on --model."""
     for name in ("tokens", "batch", "repeats"):
         check_range(name, getattr(args, name), Range(minimum=1))
-    model = load_model(args.model or stack.base["id"], args.device)
+    model = load_model(args.model or locate_model(stack.base["id"], stack.folder), args.device)
     table = measure_cost(stack, model, args.tokens, args.batch, args.repeats)
     return table.to_string(index=False, float_format="%.3f")
 

@@ -11,7 +11,7 @@ from eval.scoring.bare_model import bare_model
 from eval.scoring.model import INDEX, EvalModel, FilteredModel, load_eval_model
 from unlearn.config.files import read_json
 from unlearn.config.recipes import recipe
-from unlearn.config.run_directory import Run, finished_runs
+from unlearn.config.run_directory import Run, finished_runs, locate_model
 from unlearn.language_model.answers import Answer, find_room, name_gates
 
 MOST_RUNS = 5  # that an error names
@@ -167,4 +167,4 @@ def load_base(source: str, device: str) -> EvalModel | None:
     config = read_json(path / "config.json")
     if "objective" not in config or not is_unlearned(config):
         return None
-    return load_eval_model(config["target"], device)
+    return load_eval_model(locate_model(config["target"], path), device)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unlearn.config.run_directory import Run, named_runs
+from unlearn.config.run_directory import Run, locate_model, named_runs
 
 
 def select_runs(folder: Path, split: str, retain_split: str, only: list[str]) -> list[Run]:
@@ -44,7 +44,7 @@ def find_target(run: Run) -> Path | None:
         target = run.config.get("target")
     except (OSError, ValueError):
         return None
-    return Path(target) if target else None
+    return Path(locate_model(target, run.path)) if target else None
 
 
 def describe_work(names: list[str], seconds: float) -> str:

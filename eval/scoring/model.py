@@ -20,7 +20,7 @@ from grun.adapter.weights import Adapter
 from grun.inference.hooks import AdapterHooks
 from grun.request_stack import INDEX, RequestStack
 from unlearn.config.files import read_json
-from unlearn.config.run_directory import Run
+from unlearn.config.run_directory import Run, locate_model
 from unlearn.language_model.batches import AnswerLogits, Batch, forward_answers
 from unlearn.language_model.generation import generate_ids
 from unlearn.language_model.loading import load_model
@@ -203,15 +203,16 @@ def load_checkpoint(
 def load_stack(path: Path, device: str, dtype: str, attn: str) -> EvalModel:
     """The base model of a stack of requests with the adapters of all requests."""
     stack = RequestStack(path)
-    model = load_shared_base(stack.base["id"], device, dtype, attn)
-    prompt_encoder = load_prompt_encoder(stack.base["id"], settings=stack.prompt)
+    base = locate_model(stack.base["id"], path)
+    model = load_shared_base(base, device, dtype, attn)
+    prompt_encoder = load_prompt_encoder(base, settings=stack.prompt)
     return EvalModel(path.name, model, prompt_encoder, stack.attach(model))
 
 
 def load_run(path: Path, device: str, dtype: str, attn: str, weights: str) -> EvalModel:
     """The model of a finished run: its own weights, or the target's with what the run saved."""
     config = Run(path).config
-    target = config.get("target", str(path))
+    target = locate_model(config.get("target", str(path)), path)
     flags = {name: entry["value"] for name, entry in config["flags"].items()}
     prompt_encoder = load_prompt_encoder(
         target,

@@ -81,6 +81,15 @@ def read_flag(run: str | Path, name: str):
     return None if flag is None else flag["value"]
 
 
+def locate_model(named: str, run: str | Path) -> str:
+    """The model that a run names: as it stands, or below a folder above the run, where a relative
+    path is meant and the current folder is another one than at training."""
+    if Path(named).is_absolute() or Path(named).exists():
+        return named
+    above = (parent / named for parent in Path(run).absolute().parents)
+    return next((str(path) for path in above if (path / "config.json").exists()), named)
+
+
 def check_folder_name(flag: str, name: str) -> None:
     """Raise `ValueError`, beginning with `flag`, where `name` is not one folder in another."""
     if name in ("", ".", "..") or "/" in name:

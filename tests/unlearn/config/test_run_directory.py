@@ -4,7 +4,7 @@ import pytest
 
 from unlearn.config.experiment import parse_experiment
 from unlearn.config.files import write_json
-from unlearn.config.run_directory import label_model, model_directory
+from unlearn.config.run_directory import label_model, locate_model, model_directory
 from unlearn.training import finetune
 
 
@@ -54,3 +54,16 @@ def test_run_of_a_split_stays_in_its_model(tmp_path, split):
     with pytest.raises(ValueError, match="--split"):
         finetune.main([*argv, "--authors", "10", "--heldout", "2", "--overwrite"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_locate_model_finds_it_above_the_run(tmp_path, monkeypatch):
+    """A path as at training, from another folder; a hub id stays as it is."""
+    model, run = (tmp_path / "runs" / name for name in ("full/model", "forget10/run"))
+    write_json(model / "config.json", {})
+    run.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert locate_model("runs/full/model", "runs/forget10/run") == "runs/full/model"
+    monkeypatch.chdir("/")
+    assert locate_model("runs/full/model", run) == str(model)
+    assert locate_model("meta-llama/Llama-3.1-8B", run) == "meta-llama/Llama-3.1-8B"
+    assert locate_model("/models/llama", run) == "/models/llama"
