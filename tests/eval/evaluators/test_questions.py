@@ -233,7 +233,7 @@ def test_broken_checkpoint_is_named(runs, data, capsys, break_run):
         (
             "world_facts_perturbed",
             {"question": "why " * 600},
-            "has no tokens after its prompt within the model's limit of 512 positions",
+            "has no tokens after its prompt within --max_length 512",
         ),
     ],
 )
