@@ -34,9 +34,18 @@ def find_sweeps(frame: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, pd.DataFra
         if means.groupby("tuner").size().max() > 1:
             words = (benchmark, model, split, f"mcq {mcq}", rest)
             same = frame[["benchmark", "model", "mcq"]] == [benchmark, model, mcq]
-            target = frame[same.all(axis=1) & (frame["objective"] == "target")]
-            sweeps[", ".join(word for word in words if word)] = (means, target)
+            targets = frame[same.all(axis=1) & (frame["objective"] == "target")]
+            title = ", ".join(word for word in words if word)
+            sweeps[title] = (means, select_targets(targets, set(part["target"])))
     return sweeps
+
+
+def select_targets(targets: pd.DataFrame, unlearned: set[str]) -> pd.DataFrame:
+    """Those of the targets that runs unlearned: their run directories, or models of a hub; all
+    where the runs name none of them.
+    """
+    named = targets["run"].isin(unlearned) | targets["target"].isin(unlearned)
+    return targets[named] if named.any() else targets
 
 
 def plot_layers(runs: RunSet) -> Figure | None:

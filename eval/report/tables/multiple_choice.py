@@ -45,12 +45,13 @@ NOTE = (
 def read_results(run: FinishedRun) -> list[dict]:
     """The accuracies of a run under each style of asking."""
     layer = run.config.get("flags", {}).get("layer_id", {}).get("value")
+    words = {"layer_id": layer, "target": run.config.get("target", "")}
     results = []
     for path in sorted(run.path.glob("eval/*/summary.json")):
         summary = read_json(path)
         if "mcq" in summary:
             numbers = {key: value for key, value in summary.items() if isinstance(value, float)}
-            results.append({"mcq": summary["mcq"], "layer_id": layer} | numbers)
+            results.append({"mcq": summary["mcq"]} | words | numbers)
     return results
 
 
