@@ -15,13 +15,13 @@ def select_runs(folder: Path, split: str, retain_split: str, only: list[str]) ->
     if only:
         return named_runs(only)
     unlearned = find_finished(folder / split, "*")
-    paths = [run.path for run in find_finished(folder / "full", "target-seed*")]
+    paths = [run.path for run in find_starts(folder / "full", "target")]
     targets = {path.resolve(): path for path in paths}
     for run in unlearned:
         target = find_target(run)
         if target is not None and (target / "DONE").exists():
             targets.setdefault(target.resolve(), target)
-    references = find_finished(folder / retain_split, "reference-seed*")
+    references = find_starts(folder / retain_split, "reference")
     selected = references + [Run(path) for path in sorted(targets.values())] + unlearned
     if not selected:
         raise ValueError(
@@ -29,6 +29,13 @@ def select_runs(folder: Path, split: str, retain_split: str, only: list[str]) ->
             "cmd_baseline.sh"
         )
     return selected
+
+
+def find_starts(folder: Path, role: str) -> list[Run]:
+    """The finished targets or references of a folder with the recipe's values; where there are
+    none, those with others.
+    """
+    return find_finished(folder, f"{role}-seed*") or find_finished(folder, f"{role}-*")
 
 
 def find_finished(folder: Path, pattern: str) -> list[Run]:

@@ -48,7 +48,7 @@ def find_base(run: Run) -> str:
         return str(run.path)
     if "target" in config:
         return config["target"]
-    targets = sorted((run.path.parents[1] / "full").glob("target-seed*/DONE"))
+    targets = sorted((run.path.parents[1] / "full").glob("target-*seed*/DONE"))
     if not targets:
         raise ValueError(
             f"{run.path} has no target beside it, so nothing says which prompts can be parsed; "

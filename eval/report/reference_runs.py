@@ -24,7 +24,10 @@ def find_reference(folder: str | Path) -> Path | None:
     config = read_json(folder.parents[1] / "config.json")
     models = folder.parents[3]  # <model>/<split>/<run>/eval/<split>
     retain = find_retain_split(config["benchmark"], folder.name)
-    rows = sorted(models.glob(f"{retain}/reference-seed*/eval/{folder.name}/forget.json"))
+    rows_file = f"eval/{folder.name}/forget.json"
+    rows = sorted(models.glob(f"{retain}/reference-seed*/{rows_file}"))
+    # else those that were made with other values than the recipe's
+    rows = rows or sorted(models.glob(f"{retain}/reference-*/{rows_file}"))
     references = [path.parents[2] for path in rows]
     same_seed = f"reference-seed{find_target_seed(config)}"
     references.sort(key=lambda path: path.name != same_seed)

@@ -16,6 +16,7 @@ from unlearn.config.data_files import DIGITS, digest_file
 from unlearn.config.flags import build_config, flag_values, flags, parse_flags
 from unlearn.config.options import DataOptions
 from unlearn.config.recipes import recipe
+from unlearn.config.row_selection import slug
 from unlearn.config.run_directory import (
     LAYOUT,
     Run,
@@ -49,6 +50,7 @@ class Experiment:
         """`rank=8,gate=mlp_3`: the flags of one role whose values differ from the recipe's."""
         plain = flag_values(self.recipe_config)
         values = self.values | {"target": label_model(self.values.get("target") or "none")}
+        values["system"] = slug(self.values.get("system") or "none")
         return ",".join(
             f"{option.name}={format_value(values[option.name])}"
             for option, _, _ in flags(type(self.config))
