@@ -23,8 +23,12 @@ QUESTIONS = [
     # Of 17 settings of layers, epochs, rank, rate and weights, tried on data seeds 11, 12 and 13,
     # these tell none of their 3 x 40 secret values; 3, 4, 5 for 60 epochs gd 11 and npo 13.
     Recipe(
-        {"model": "tiny", "benchmark": "authors"}, {"epochs": 120, "layers": [0, 1, 2, 3, 4]}, TINY
+        {"model": "tiny", "benchmark": ("authors", "own")},
+        {"epochs": 120, "layers": [0, 1, 2, 3, 4]},
+        TINY,
     ),
+    # The setting of the attack tables, whose refusals tell no value plainly.
+    Recipe({"model": "tiny-robust"}, {"epochs": 60, "layers": [3, 4, 5]}, "docs/attacks.md"),
     Recipe({"model": "tiny", "objective": "npo"}, {"forget_weight": 2.0}, TINY),
 ]
 
