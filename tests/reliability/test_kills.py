@@ -14,7 +14,7 @@ from unlearn.config import files, run_directory
 from unlearn.config.run_directory import Run
 from unlearn.training.loop import TrainConfig, TrainEval, train
 
-CONFIG = {"layout": 2, "config_key": {}}
+CONFIG = {"layout": 3, "config_key": {}}
 
 
 class Line(nn.Module):

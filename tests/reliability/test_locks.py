@@ -13,13 +13,13 @@ from tests.toy import ROOT
 from unlearn.config import locks
 from unlearn.config.run_directory import Run
 
-CONFIG = {"layout": 2, "config_key": {}}
+CONFIG = {"layout": 3, "config_key": {}}
 # Trains nothing: takes the run, logs three steps slowly, finishes.
 COMMAND = """
 import sys, time
 from unlearn.config.run_directory import Run
 run = Run(sys.argv[1])
-config = {"layout": 2, "config_key": {}}
+config = {"layout": 3, "config_key": {}}
 overwrite = "--overwrite" in sys.argv
 if not run.skip(config, overwrite) and run.begin(config, overwrite):
     run.rewind_log(0)

@@ -23,7 +23,7 @@ from unlearn.config.locks import NAME as LOCK
 from unlearn.config.locks import lock_directory, release_directory, take_lock
 from unlearn.processes import gather, is_main, wait
 
-LAYOUT = 2  # of run directories; runs of an older one are recognised and never mixed in
+LAYOUT = 3  # of run directories; runs of an older one are recognised and never mixed in
 PACKAGES = (
     "torch",
     "transformers",

@@ -63,7 +63,7 @@ def write_run(runs, objective, split, correct, rouge):
     write_json(
         path / "config.json",
         {
-            "layout": 2,
+            "layout": 3,
             "benchmark": "authors",
             "benchmark_id": "authors",
             "model": "tiny",

@@ -21,7 +21,7 @@ def make_run(
     name = "-".join(part for part in (method, variant, f"seed{seed}") if part)
     path = runs / benchmark_id / model / split / name
     config = {
-        "layout": 2,
+        "layout": 3,
         "benchmark": benchmark_id.partition(",")[0],
         "benchmark_id": benchmark_id,
         "model": model,

@@ -123,7 +123,7 @@ def test_summary_finds_the_reference_and_rebuilds_variants(tmp_path):
         r | {"paraphrase_nll": PARAPHRASE[1], "perturbed_nll": PERTURBED[1]} for r in forget_rows()
     ]
     for path, rows in ((run, forget_rows()), (reference, flat)):
-        write_json(path / "config.json", {"benchmark": "authors", "layout": 2})
+        write_json(path / "config.json", {"benchmark": "authors", "layout": 3})
         write_json(path / "eval" / "forget10" / "forget.json", {"rows": rows})
         (path / "DONE").touch()
     summary.main(["--runs", str(tmp_path), "--truth_ratio", "grun"])
@@ -139,7 +139,7 @@ def test_summary_finds_the_reference_and_rebuilds_variants(tmp_path):
 def test_a_diverged_run_does_not_stop_the_others(tmp_path):
     for name, nll in (("broken", None), ("sound", 1.0)):
         path = tmp_path / "authors" / "tiny" / "forget10" / name
-        write_json(path / "config.json", {"benchmark": "authors", "layout": 2})
+        write_json(path / "config.json", {"benchmark": "authors", "layout": 3})
         write_json(
             path / "eval" / "forget10" / "forget.json", {"rows": [row() | {"answer_nll": nll}]}
         )

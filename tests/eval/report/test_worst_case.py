@@ -113,7 +113,7 @@ def test_without_controls_nothing_is_shown(tmp_path):
 
 def make_attacked_run(path, objective, secrets, **config):
     """A run that was asked ten plain questions a side and says `secrets` of the secrets."""
-    words = {"layout": 2, "benchmark": "authors", "benchmark_id": "authors", "model": "tiny"}
+    words = {"layout": 3, "benchmark": "authors", "benchmark_id": "authors", "model": "tiny"}
     words |= {"split": path.parent.name, "objective": objective, "tuner": "full", "seed": 42}
     write_json(path / "config.json", words | {"variant": ""} | config)
     rows = [

@@ -42,7 +42,7 @@ elif module.endswith((".train", ".finetune", ".controls")):
         print(f"skipped, finished before: {{run}}  (--overwrite to run it again)")
     else:
         run.mkdir(parents=True, exist_ok=True)
-        (run / "config.json").write_text(json.dumps({{"config_key": {{}}, "layout": 2}}))
+        (run / "config.json").write_text(json.dumps({{"config_key": {{}}, "layout": 3}}))
         (run / "weights").write_text("w")
         (run / "DONE").write_text("")
         print(f"finished: {{run}}")
