@@ -139,7 +139,7 @@ def vary_processes(options: ScalingOptions, model: nn.Module) -> tuple[dict, str
             launch += ["--main_process_port", "0", "--num_processes", str(count)]
             words = [*(launch if count > 1 else []), *command, "--runs", f"{folder}/{count}"]
             subprocess.run([sys.executable, *words], check=True, capture_output=True)
-            (path,) = Path(folder, str(count)).rglob("result.json")
+            (path,) = Path(folder, str(count)).rglob("*-grun*/result.json")
             result = read_json(path)
             rows.append([count, result["train_seconds"], result["final"]["loss"]])
     figures = {f"train_seconds_{count}": seconds for count, seconds, _ in rows}

@@ -85,6 +85,13 @@ def test_scaling_measures_the_parts_asked_for(measure):
         measure("scaling", ["--parts", "moon"])
 
 
+@pytest.mark.slow
+def test_scaling_runs_the_command_on_processes(measure):
+    """The target that the command is given has a result of its own."""
+    flags = "--parts processes --processes 1 --steps 2 --batch 2 --depth 4 --layers 1 2".split()
+    assert measure("scaling", flags)["train_seconds_1"] > 0
+
+
 def test_memory_is_that_of_one_process_each(measure):
     """Both peaks are those of Python and torch, more than 100 MiB, and the ratio is theirs."""
     figures = measure("memory", ["--steps", "1", "--batch", "2", "--depth", "2"])
