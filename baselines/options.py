@@ -69,6 +69,7 @@ class BaselineConfig(UnlearnConfig):
                 f"--objective {name} trains a gate, which --tuner {self.tuning.tuner} has not; "
                 f"take --objective {self.objective.objective}, or grun.train"
             )
+        self.objective.check_whole_weights(self.tuning.tuner)
 
     @staticmethod
     def recipe_cell(values: dict) -> dict:

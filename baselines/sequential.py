@@ -37,6 +37,11 @@ class SequentialConfig(BaselineConfig):
                 f"--tuner {self.tuning.tuner}: the next request starts from a whole model; pass "
                 "--tuner full"
             )
+        if self.objective.objective == "whp":
+            raise ValueError(
+                "--objective whp leaves two models, and the next request starts from one; take "
+                "task_vector"
+            )
 
 
 def main(argv: list[str] | None) -> None:

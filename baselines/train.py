@@ -22,6 +22,7 @@ from unlearn.config.run_directory import Run
 from unlearn.language_model.devices import choose_mixed_precision
 from unlearn.language_model.loading import load_model, save_model
 from unlearn.language_model.prompts import PromptEncoder
+from unlearn.language_model.reinforced import subtract_task_vector
 from unlearn.processes import is_main
 from unlearn.training.alternates import with_alternates
 from unlearn.training.evaluation import evaluate_during_training
@@ -135,7 +136,7 @@ def train_baseline(experiment: Experiment) -> Path:
     experiment.show(config.run.verbose)
     sampler = with_alternates(config, sampler, tuner.model, prompt_encoder, target, run.path.parent)
     loss = build_loss(config, tuner, prompt_encoder, sampler)
-    result = run_training(config, tuner, loss, sampler, run, prompt_encoder.tokenizer)
+    result = run_training(config, tuner, loss, sampler, run, prompt_encoder.tokenizer, target)
     hint_unmoved(run, config.training.lr)
     run.finish(result | {"trainable_params": tuner.trainable_params})
     return run.path
@@ -148,6 +149,7 @@ def run_training(
     sampler: ForgetRetainSampler,
     run: Run,
     tokenizer,
+    target: str,
 ) -> dict:
     """Compute the reference likelihoods, train and save; return the result of the training loop."""
     precision = choose_mixed_precision(tuner.device)
@@ -163,26 +165,33 @@ def run_training(
         sampler.items,
         train_config,
         run,
-        build_saver(config, tuner, tokenizer),
+        build_saver(config, tuner, tokenizer, target),
         evaluate_during_training(config.training, loss, sampler),
     )
 
 
-def build_saver(config: BaselineConfig, tuner: Tuner, tokenizer):
+def build_saver(config: BaselineConfig, tuner: Tuner, tokenizer, target: str):
     """The function save(directory, state_dict=None) that the training loop calls.
 
     It writes directory/model, a whole Hugging Face model with its tokenizer, or directory/lora,
-    peft's adapter folder.
+    peft's adapter folder, or directory/reinforced/model, for Who's Harry Potter.
     """
 
     def save(directory: Path, state_dict: dict | None = None) -> None:
-        if config.tuning.tuner == "full":
-            save_model(directory, tuner.model, tokenizer, state_dict)
-            return
-        replace_directory(
-            directory / "lora",
-            lambda folder: tuner.model.save_pretrained(folder, state_dict=state_dict),
-        )
+        saves = OBJECTIVES[config.objective.objective].saves
+        if config.tuning.tuner == "lora":
+            replace_directory(
+                directory / "lora",
+                lambda folder: tuner.model.save_pretrained(folder, state_dict=state_dict),
+            )
+        elif saves == "task_vector":
+            model = load_model(target, "cpu", "float32", config.run.attn)
+            weights = state_dict or tuner.model.state_dict()
+            subtract_task_vector(model, weights, config.objective.vector_scale)
+            save_model(directory, model, tokenizer)
+        else:
+            folder = directory / "reinforced" if saves == "reinforced" else directory
+            save_model(folder, tuner.model, tokenizer, state_dict)
 
     return save
 

@@ -183,6 +183,7 @@ class GrunConfig(UnlearnConfig):
             )
         if self.resolve() is False:  # upstream's name of an ungated objective
             self.adapter.gate = "none"
+        self.objective.check_whole_weights("grun")
         self.use_official_weights()
         self.check_gate()
 

@@ -21,6 +21,7 @@ from eval.scoring.batching import batch_by_length
 from eval.scoring.model import EvalModel
 from unlearn.language_model.batches import AnswerLogits, logits_only_at, pad, pad_left
 from unlearn.language_model.prompts import Encoded
+from unlearn.language_model.reinforced import has_paired_head
 
 # logits that are reduced together: 128 MiB a copy in float32, whatever the vocabulary
 CHUNK = 2**25
@@ -125,9 +126,10 @@ def score_answers(
 
 def can_share_prompts(eval_model: EvalModel) -> bool:
     """Whether a prompt may run once for all its answers: not where an edit goes on into the answer
-    (GRUN+).
+    (GRUN+), nor in two models at once.
     """
-    return not (eval_model.adapter_hooks and eval_model.adapter_hooks.edits_answers)
+    edits_answers = eval_model.adapter_hooks and eval_model.adapter_hooks.edits_answers
+    return not (edits_answers or has_paired_head(eval_model.model))
 
 
 def batch_groups(groups: list[list[int]], lengths: list[int], size: int) -> list[list[list[int]]]:

@@ -26,6 +26,7 @@ from unlearn.language_model.generation import generate_ids
 from unlearn.language_model.loading import load_model
 from unlearn.language_model.prompt_loading import load_prompt_encoder, warn_of_other_prompt
 from unlearn.language_model.prompts import PromptEncoder
+from unlearn.language_model.reinforced import PairedHead
 
 WEIGHTS = ("shared", "merged", "private")
 
@@ -227,6 +228,11 @@ def load_run(path: Path, device: str, dtype: str, attn: str, weights: str) -> Ev
         return EvalModel(path.name, load_model(target, device, dtype, attn), prompt_encoder)
     if (path / "model").exists():
         return EvalModel(path.name, load_model(str(path), device, dtype, attn), prompt_encoder)
+    if (path / "reinforced").exists():
+        model = load_model(target, device, dtype, attn)
+        reinforced = load_model(str(path / "reinforced"), device, dtype, attn)
+        PairedHead(model, reinforced, flags["whp_scale"])
+        return EvalModel(path.name, model, prompt_encoder)
     private = weights == "private" or (weights == "merged" and (path / "lora").exists())
     if private:
         load_shared_base.cache_clear()

@@ -56,6 +56,12 @@ class ObjectiveOptions(Options):
     satimp_beta1: float = flag(5.0, "satimp: power of p in the weight", minimum=0)
     satimp_beta2: float = flag(1.0, "satimp: power of 1 - p in the weight", minimum=0)
     unlikelihood_weight: float = flag(1.0, "idk+ul: weight of the unlikelihood term", minimum=0)
+    vector_scale: float = flag(
+        1.0, "task_vector: how often the vector to the reinforced model is subtracted", minimum=0
+    )
+    whp_scale: float = flag(
+        1.0, "whp: how much of what the reinforced model adds to a logit is subtracted", minimum=0
+    )
     pdu_shift: bool = flag(
         True,
         "pdu on the logits that predict the answer; --no-pdu_shift: one position later, as "
@@ -71,6 +77,15 @@ class ObjectiveOptions(Options):
     def steers(self) -> bool:
         """Whether the objective reads hidden states of one layer."""
         return OBJECTIVES[self.objective].steers
+
+    def check_whole_weights(self, tuner: str) -> None:
+        """Raise `ValueError` for an objective that needs all weights tuned, where the tuner does
+        not tune them."""
+        if OBJECTIVES[self.objective].saves != "weights" and tuner != "full":
+            raise ValueError(
+                f"--objective {self.objective} compares the target with a model that is tuned "
+                "whole: take python -m baselines.train --tuner full"
+            )
 
     def resolve(self, default: str) -> bool | None:
         """Replace a missing objective by `default`, an official name by ours, and a missing retain

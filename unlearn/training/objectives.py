@@ -33,6 +33,8 @@ class Objective:
     retain         the retain term that goes with it unless a flag says otherwise
     dual           the retain weight is a dual variable, which moves once per optimiser step
     steers         it reads hidden states of one layer, and is given the vector they are steered to
+    saves          what a run of all weights saves: its `weights`, the target less a `task_vector`,
+                   or the `reinforced` model, which the target's logits are compared with
     parameters     argument of `term` -> the flag that it comes from
     """
 
@@ -42,6 +44,7 @@ class Objective:
     retain: str = "nll"
     dual: bool = False
     steers: bool = False
+    saves: str = "weights"
     parameters: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,6 +66,12 @@ def gradient_ascent(forget: AnswerLogits, *, reduction: str = "token") -> Tensor
     if reduction == "token":
         return -forget.token_mean(forget.nll)
     return -forget.example_mean(forget.nll_sum)
+
+
+def reinforcement(forget: AnswerLogits) -> Tensor:
+    """CE_tok(forget): the forget set is learned once more, so that what the tuned model adds to the
+    target can be taken from it (unlearn/language_model/reinforced.py)."""
+    return forget.token_mean(forget.nll)
 
 
 def npo(forget: AnswerLogits, *, beta: float) -> Tensor:
@@ -245,6 +254,8 @@ OBJECTIVES = {
     "satimp": Objective(satimp, parameters={"beta1": "satimp_beta1", "beta2": "satimp_beta2"}),
     "ceu": Objective(ceu, retain="none"),
     "pdu": Objective(pdu_loss, dual=True),
+    "task_vector": Objective(reinforcement, retain="none", saves="task_vector"),
+    "whp": Objective(reinforcement, retain="none", saves="reinforced"),
     "rmu": Objective(state_mse, retain="states", steers=True, parameters=STEERED),
     "rmu_kl": Objective(state_mse, retain="kl", steers=True, parameters=STEERED),
 }

@@ -97,6 +97,23 @@ BASELINES = [
         },
         f"{MUSE}, baselines/iterative.py; 1.0 is transformers' default",
     ),
+    Recipe(
+        {"benchmark": HUB_DOCUMENTS, "objective": ("task_vector", "whp")},
+        {
+            "epochs": 10,
+            "weight_decay": 0.0,
+            "warmup_epochs": 0.0,
+            "schedule": "cosine",
+            "max_grad_norm": 1.0,
+            "epoch_end": "short",
+        },
+        f"{MUSE}, baselines/finetune.py",
+    ),
+    Recipe(
+        {"benchmark": HUB_DOCUMENTS, "objective": "task_vector"},
+        {"vector_scale": 5.0},
+        f"{MUSE}, scripts/unlearn_news.sh and unlearn_books.sh",
+    ),
     Recipe({"benchmark": HUB_DOCUMENTS, "objective": "ga"}, {"epochs": 1}, MUSE),
     Recipe({"benchmark": HUB_DOCUMENTS, "objective": "gd"}, {"epochs": 7}, MUSE),
     Recipe({"benchmark": HUB_DOCUMENTS, "objective": ("kl", "npo")}, {"epochs": 10}, MUSE),
