@@ -17,7 +17,6 @@ from unlearn.training.loop import train
 from unlearn.training.objectives import OBJECTIVES
 from unlearn.training.setup import build_train_config
 
-
 PAIRS = [
     (objective, kind)
     for objective in OBJECTIVES
