@@ -82,7 +82,10 @@ BASELINES = [
     Recipe({"benchmark": "muse", "model": "tiny", "objective": "gd"}, {"lr": 3e-4}, TINY),
     # A refusal replaces what follows a prompt; to score the prompt too would be to learn it.
     Recipe(
-        {"benchmark": DOCUMENT_BENCHMARKS, "objective": ("idk", "idkpo", "altpo")},
+        {
+            "benchmark": DOCUMENT_BENCHMARKS,
+            "objective": ("idk", "idkpo", "kto", "kto_sigmoid", "altpo"),
+        },
         {"label_start": "answer"},
         "follows from the objective",
     ),
