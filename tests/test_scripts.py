@@ -158,7 +158,7 @@ def test_flags_that_every_step_needs_are_refused(words):
 def test_scripts_launch_training_alone_by_accelerate():
     commands = dry("cmd_grun.sh", LOSSES="gd", NPROC="3")
     for command, module in zip(commands, ("unlearn.training.finetune", "grun.train")):
-        assert "accelerate.commands.launch" in command and "--num_processes 3" in command
+        assert "unlearn.grid.launch" in command and "--num_processes 3" in command
         assert f" -m {module} --benchmark authors" in command
     assert [command.split()[2] for command in commands[2:]] == ["eval.run", "eval.report"]
 

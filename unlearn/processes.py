@@ -6,8 +6,11 @@ accelerate's launcher starts NPROC of them; each runs the whole program, and the
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 PACKAGES = ("unlearn", "baselines", "grun", "rmu", "eval", "speed")
 STOPPED = 130  # exit code after ctrl-C
@@ -51,6 +54,31 @@ def wait() -> None:
     gather([])
 
 
+def is_launched() -> bool:
+    """Return whether torch's launcher has started this process, as accelerate's does."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@cache
+def end_with_launcher() -> None:
+    """From now on, this process ends at once where its launcher has ended before it, so that none
+    is left behind one that was killed."""
+    launcher = os.getppid()
+
+    def watch():
+        while os.getppid() == launcher:
+            time.sleep(0.5)
+        os._exit(STOPPED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def says_stopped() -> bool:
+    """Return whether this process says that the command was stopped; for those that a launcher
+    has started, it does."""
+    return is_main() and not is_launched()
+
+
 def is_command() -> bool:
     """Return whether this process was started as `python -m` one of our modules."""
     words = sys.orig_argv
@@ -67,9 +95,11 @@ def stop_quietly() -> None:
 
     def stop(number, frame):
         # os.write: print must not be entered again while it runs
-        os.write(2, f"{STOPPED_LINE}\n".encode() if is_main() else b"")
+        os.write(2, f"{STOPPED_LINE}\n".encode() if says_stopped() else b"")
         os._exit(STOPPED)
 
+    if is_command() and is_launched():
+        end_with_launcher()
     if is_command() and not loaded:
         signal.signal(signal.SIGINT, stop)
         sys.excepthook = explain_missing_package
@@ -117,6 +147,6 @@ def interruptible() -> Iterator[None]:
             raise
         if is_command():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if is_main():
+        if says_stopped():
             print(STOPPED_LINE, file=sys.stderr, flush=True)
         sys.exit(STOPPED)

@@ -44,7 +44,7 @@ class Command:
         how += ["--dynamo_backend", "no", "--main_process_port", "0"]
         if self.accelerate:
             how = ["--config_file", self.accelerate]
-        launcher = [python, "-m", "accelerate.commands.launch", *how]
+        launcher = [python, "-m", "unlearn.grid.launch", *how]
         return [*launcher, "--num_processes", str(self.processes), "-m", self.module, *self.words]
 
     def line(self, python: str) -> str:

@@ -19,7 +19,7 @@ import json, os, sys, time
 from pathlib import Path
 
 words = sys.argv[1:]
-if "accelerate.commands.launch" in words:
+if "unlearn.grid.launch" in words:
     words = words[words.index("--num_processes") + 2 :]
 module, words = words[1], words[2:]
 flags = {{word: words[i + 1] for i, word in enumerate(words[:-1]) if word.startswith("--")}}
