@@ -13,6 +13,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, TextIteratorStreamer
 
 from grun.inference.hooks import AdapterHooks
+from tests import toy
 from tests.grun.adapter_cases import STRONG, build_adapter
 from tests.grun.plus_cases import NAME, QUESTIONS, build_answer_adapter
 from unlearn.language_model.batches import pad_left
@@ -191,20 +192,36 @@ def test_decoding_mode(mode, variant, toy_model, prompt_encoder, prompts, plain_
             assert generate_each(toy_model, prompts[:1], **options) == base[:1]
 
 
+@pytest.fixture(scope="module")
+def two_layers(tokenizer):
+    """A toy model of two layers, since every compilation traces them all."""
+    model = toy.build_model(tokenizer, layers=2, strength=15)
+    model.generation_config = GenerationConfig(pad_token_id=0, eos_token_id=None, bos_token_id=0)
+    return model
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["compile", "attach"])
 @pytest.mark.parametrize("variant", ["last token", "fired_on"])
-def test_compiled_decoding(first, variant, toy_model, prompt_encoder, prompts, plain_answers):
-    """Backend `eager`: the default one compiles C++ for half a minute."""
-    adapter = build_variant(variant, toy_model, prompt_encoder)
-    expected = plain_answers({}, adapter, variant)[0]
-    model = copy.deepcopy(toy_model)
+def test_compiled_decoding(first, variant, two_layers, prompt_encoder, prompts):
+    """Backend `eager`: the default one compiles C++ for half a minute. Three tokens: the prompt,
+    the first decode step and the one compiled for any length."""
+    model = copy.deepcopy(two_layers)
+    options = {"max_new_tokens": 3}
+    if variant == "last token":
+        adapter = build_adapter(model, layers=[1], strength=STRONG)
+    else:
+        adapter = build_answer_adapter(model, prompt_encoder, variant)
+    base = generate_each(model, prompts[2:], use_cache=False, **options)
+    with AdapterHooks(model, adapter):
+        expected = generate_each(model, prompts[2:], use_cache=False, **options)
+    assert expected != base
     torch._dynamo.reset()
     if first == "compile":
         model.compile(backend="eager")
-        model(prompts[0])
+        model(prompts[2])
     with AdapterHooks(model, adapter):
         if first == "attach":
             model.compile(backend="eager")
-        assert generate_each(model, prompts[:1], max_new_tokens=3)[0] == expected[:3]
+        assert generate_each(model, prompts[2:], **options) == expected
     torch._dynamo.reset()
