@@ -8,6 +8,7 @@
 #   ./cmd_baseline.sh                                             gd npo idk x full lora, controls
 #   LOSSES="ga kl simnpo idkpo undial" TUNERS=lora CONTROLS= ./cmd_baseline.sh
 #   LRS="3e-4 1e-3 3e-3" ./cmd_baseline.sh                        the table marks the rate to keep
+#   PAPER=grun-tofu ./cmd_baseline.sh        a table of the papers; PAPER=list names them
 #   BENCHMARK=tofu MODELS=llama3.1-8b NPROC=2 ACCELERATE=baselines/accelerate/fsdp.yaml \
 #       ./cmd_baseline.sh --gradient_checkpointing
 #

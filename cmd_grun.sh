@@ -8,6 +8,7 @@
 #   SEEDS="1 2 3" MODELS=tiny-robust ./cmd_grun.sh --variant grun+
 #   DATA_SEEDS="1 2 3" REFERENCE=1 ./cmd_grun.sh                  independent repetitions
 #   LRS="5e-3 1e-2 2e-2" JOBS=2 ./cmd_grun.sh                     a sweep, two cells at a time
+#   PAPER=grun-tofu ./cmd_grun.sh            a table of the papers; PAPER=list names them
 #   BENCHMARK=tofu MODELS="llama3.1-8b mistral-7b" SPLITS="forget05 forget10" ./cmd_grun.sh --rank 8
 #
 # Flags go to `python -m grun.train`. REFERENCE=1 trains the retain-only models first (forget

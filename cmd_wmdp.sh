@@ -11,6 +11,7 @@
 #   LOSSES= ./cmd_wmdp.sh --alpha 30,30               flags reach every training command
 #   MODELS=llama3.1-8b NPROC=2 ./cmd_wmdp.sh          wmdp_bio, wmdp_cyber and mmlu from the hub;
 #                                                     bio-forget-corpus is gated: ask for access
+#   PAPER=adaptive-rmu-layers ./cmd_wmdp.sh  a figure of the papers; PAPER=list names them
 #   MODELS=tiny MCQ=grun ./cmd_wmdp.sh                scored by the rule of GRUN's script
 #
 # TUNERS go to `python -m rmu.train`, LOSSES to `python -m grun.train`, with all flags. SEEDS,

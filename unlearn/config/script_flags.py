@@ -52,6 +52,11 @@ def select_words(words: list[str], names: list[str]) -> list[str]:
     return [word for name in names if name in values for word in (f"--{name}", values[name])]
 
 
+def flag_names(words: list[str]) -> set[str]:
+    """The flags among the words: --rank of "--rank 8" and of "--rank=8"."""
+    return {word.partition("=")[0] for word in words if word.startswith("--")}
+
+
 def objectives(words: list[str]) -> list[str]:
     """The objectives that the main job runs: the one that a flag names, that of the variant's
     recipe, or the paper's three."""

@@ -4,7 +4,8 @@ the grid; flags go to its programs.
     python -m unlearn.grid grun --rank 8                   as bash cmd_grun.sh --rank 8
     python -m unlearn.grid baseline | finetune | wmdp | eval
 
-DRY_RUN=1 prints the commands. JOBS=n runs n of them side by side, one GPU each, or with the cores
+PAPER=name runs the cells of a table or figure of the papers, PAPER=list names them. DRY_RUN=1
+prints the commands. JOBS=n runs n of them side by side, one GPU each, or with the cores
 of a CPU shared out. What is finished is skipped; what fails is told at the end, and the others go
 on.
 """
@@ -14,6 +15,7 @@ import sys
 
 from unlearn.config.flags import run_command
 from unlearn.grid.commands import python_of
+from unlearn.grid.papers import LIST, list_papers
 from unlearn.grid.plans import PLANS, plan
 from unlearn.grid.run import GridRun
 from unlearn.grid.variables import read_variables
@@ -29,6 +31,9 @@ def main(argv: list[str] | None) -> None:
             f"unknown script {' '.join(words[:1])!r}; choose one of {', '.join(PLANS)}"
         )
     script, *flags = words
+    if os.environ.get("PAPER") == LIST:
+        print(list_papers())
+        return
     variables = read_variables(script, os.environ)
     commands = plan(variables, flags)
     environment = {**os.environ}

@@ -11,7 +11,8 @@ from unlearn.config.script_flags import (
     objectives,
 )
 from unlearn.grid.choices import Grid, check_seeds, name_target
-from unlearn.grid.commands import Command
+from unlearn.grid.commands import STAGES, Command
+from unlearn.grid.papers import expand_paper
 from unlearn.grid.variables import Variables
 
 
@@ -217,7 +218,14 @@ PLANS: dict[str, Callable[[Grid], Iterator[Command]]] = {
 
 
 def plan(variables: Variables, flags: list[str]) -> list[Command]:
-    """The commands of a script, each once, in order. Raises `ValueError` for what cannot be."""
-    grid = Grid(variables, flags)
-    check_seeds(grid)
-    return list(dict.fromkeys(PLANS[variables.script](grid)))
+    """The commands of a script, each once, in order; with PAPER those of all its parts, stage by
+    stage. Raises `ValueError` for what cannot be."""
+    commands = []
+    for part, words in expand_paper(variables, flags):
+        grid = Grid(part, words)
+        check_seeds(grid)
+        commands += PLANS[part.script](grid)
+    if variables.values.get("PAPER"):
+        stages = [*STAGES]
+        commands.sort(key=lambda command: stages.index(command.stage))
+    return list(dict.fromkeys(commands))

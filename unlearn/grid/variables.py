@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from unlearn.benchmarks.registry import BenchmarkSpec, find_benchmark
 
-EVERY_SCRIPT = "BENCHMARK MODELS DATA_SEEDS DATA_DIR RUNS NPROC ACCELERATE JOBS DRY_RUN PY".split()
+EVERY_SCRIPT = (
+    "PAPER BENCHMARK MODELS DATA_SEEDS DATA_DIR RUNS NPROC ACCELERATE JOBS DRY_RUN PY".split()
+)
 TRAINING = "SEEDS TARGET_SEEDS LRS".split()
 # script -> the variables that it reads
 SCRIPTS = {
@@ -33,6 +35,7 @@ NEAR_MISSES = {
     "LAYER": "LAYERS",
     "ATTACK": "ATTACKS",
     "JOB": "JOBS",
+    "PAPERS": "PAPER",
 }
 COUNTS = ("NPROC", "JOBS")
 WHOLE_NUMBERS = ("SEEDS", "TARGET_SEEDS", "DATA_SEEDS", "LAYERS")
