@@ -4,9 +4,9 @@
     PAPER=grun-tofu MODELS=tiny BENCHMARK=authors bash cmd_grun.sh        the same at toy size
     PAPER=list bash cmd_grun.sh                                 the names
 
-GRUN: arXiv 2502.17823. Adaptive RMU: arXiv 2408.06223. No public source that could be read here
-holds the grids of the papers' tables: they are put together from the papers' repositories at the
-named files, and `source` says which values are our choice.
+GRUN: arXiv 2502.17823. Adaptive RMU: arXiv 2408.06223. The grids are put together
+from the papers' repositories at the named files, since the papers' own tables were not at hand when
+they were written; `source` says which values are our choice.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from unlearn.grid.variables import Variables, check_data_seeds, quote
 from unlearn.language_model.models import trained_from_scratch
 
 LIST = "list"
-OURS = "no public source gives the paper's values"
+OURS = "the paper's own values were not at hand"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ PAPERS: dict[str, PaperTable] = {
         "GRUN, sequential unlearning: requests that come one by one, by GRUN and full fine-tuning",
         "renjie3/GRUN, config/forget.yaml names forget05_seq2 to _seq6, whose files are not "
         "published; six authors of forget10, one a request, are our choice",
-        "sequential.md",
+        "sequential.md (full: tofu.md)",
         (
             Part("grun", ABLATION | REQUESTS, toy_variables=FEWER_REQUESTS),
             Part("baseline", ABLATION | REQUESTS, toy_variables=FEWER_REQUESTS),
