@@ -8,6 +8,7 @@
     python -m speed.memory         peak memory of full fine-tuning, objective over objective
     python -m speed.scaling        forget-set size, retain-set size, stacked requests, processes
     python -m speed.gpu_8b         a run on the shape of Llama-3.1-8B, for a GPU
+    python -m speed.cost           hours and memory of the papers' tables: estimated, not measured
 
 Paths are timed in one process, in turn; a result is a median or a ratio of this machine and day.
 Each command writes runs/speed/<name>.json and .md, and prints one line of JSON at the end. No test
