@@ -17,6 +17,7 @@ from unlearn.grid.variables import Variables, check_data_seeds, quote
 from unlearn.language_model.models import trained_from_scratch
 
 LIST = "list"
+GATE_NAMES = {"--gate_func", "--gated", "--no-gated", "--reft_class"}  # official names of --gate
 OURS = "the paper's own values were not at hand"
 
 
@@ -228,7 +229,9 @@ def expand_paper(variables: Variables, flags: list[str]) -> Iterator[tuple[Varia
         )
     for part in parts:
         filled, words = fill_part(part, variables)
-        for flag in flag_names(flags) & flag_names(words):
+        own = flag_names(words)
+        taken = own | (GATE_NAMES if "--gate" in own else set())
+        for flag in sorted(flag_names(flags) & taken):
             raise ValueError(f"PAPER={name} sets {flag} itself; leave out one of the two")
         check_data_seeds(filled)
         yield filled, [*words, *flags]
