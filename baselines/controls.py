@@ -33,7 +33,7 @@ def train_control(experiment: Experiment) -> Path:
     retain = benchmark.unlearning_retain(split, config.target.retain_split)
     if run.skip(description, config.run.overwrite):
         return run.path
-    target = resolve_target(config.run, config.data, config.target)
+    target = resolve_target(config.run, config.data, config.target, config.prompts)
     prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
 
     def load_target():

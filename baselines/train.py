@@ -32,6 +32,7 @@ from unlearn.training.loss import UnlearningLoss
 from unlearn.training.objectives import OBJECTIVES, RETAIN_TERMS
 from unlearn.training.options import reads_corpora
 from unlearn.training.protocols import Tuner
+from unlearn.training.row_lengths import check_rows, list_unlearning_splits
 from unlearn.training.sampler import ForgetRetainSampler
 from unlearn.training.setup import (
     build_sampler,
@@ -123,10 +124,11 @@ def train_baseline(experiment: Experiment) -> Path:
         sampler = build_sampler(benchmark, config.target, config.pairing, config.training, seed)
     if run.skip(description, config.run.overwrite):
         return run.path
-    target = resolve_target(config.run, config.data, config.target)
+    target = resolve_target(config.run, config.data, config.target, config.prompts)
     prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
     if has_questions:
-        prompt_encoder.check([*sampler.forget, *sampler.retain])
+        splits = list_unlearning_splits(benchmark, config.target)
+        check_rows(prompt_encoder, benchmark, splits)
     else:
         sampler = build_text_sampler(config, benchmark, prompt_encoder.tokenizer)
     tuner = build_tuner(config, target)

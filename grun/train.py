@@ -44,6 +44,7 @@ from unlearn.training.hints import hint_unmoved
 from unlearn.training.loop import train
 from unlearn.training.loss import UnlearningLoss
 from unlearn.training.options import reads_corpora
+from unlearn.training.row_lengths import check_rows, list_unlearning_splits
 from unlearn.training.sampler import ForgetRetainSampler
 from unlearn.training.setup import (
     build_sampler,
@@ -176,13 +177,14 @@ def train_adapter(experiment: Experiment) -> Path:
         sampler, validation = build_question_sampler(config, benchmark)
     if run.skip(description, config.run.overwrite):
         return run.path
-    target = resolve_target(config.run, config.data, config.target)
+    target = resolve_target(config.run, config.data, config.target, config.prompts)
     model = load_model(
         target, config.run.device, config.run.dtype, config.run.attn, config.adapter.quant
     )
     prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
     if has_questions:
-        prompt_encoder.check([*sampler.forget, *sampler.retain])
+        splits = list_unlearning_splits(benchmark, config.target)
+        check_rows(prompt_encoder, benchmark, splits)
     else:
         sampler = build_text_sampler(config, benchmark, prompt_encoder.tokenizer)
     adapter = build_adapter(experiment, model, target, prompt_encoder)

@@ -144,7 +144,7 @@ def train_rmu(experiment: Experiment) -> Path:
     description = experiment.description("rmu", config.steering.tuner)
     if run.skip(description, config.run.overwrite):
         return run.path
-    target = resolve_target(config.run, config.data, config.target)
+    target = resolve_target(config.run, config.data, config.target, config.prompts)
     prompt_encoder = load_prompt_encoder(config.prompts, config.target.model, target)
     tokenizer = prompt_encoder.tokenizer
     topics = load_topics(config, tokenizer)

@@ -11,6 +11,7 @@ from functools import cache
 from unlearn.benchmarks.examples import Example
 from unlearn.benchmarks.fine_tuning_mix import FineTuningMix, MixOptions
 from unlearn.benchmarks.registry import BenchmarkSpec
+from unlearn.benchmarks.row_checks import locate_row
 
 
 class Benchmark(ABC):
@@ -52,6 +53,10 @@ class Benchmark(ABC):
     def find_parent_split(self, split: str) -> str:
         """Return the split in `splits` that holds the rows of `split`; by default the same."""
         return split
+
+    def locate(self, split: str, index: int) -> str:
+        """Return the place of a row: file:line, or split and number."""
+        return locate_row(split, index)
 
     def examples(self, split: str) -> list[Example]:
         """Return the rows of one split, in file order.

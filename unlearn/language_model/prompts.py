@@ -5,6 +5,7 @@ that a loss scores. Both are counted in this module, for every tokenizer: the pr
 common prefix of ids(prompt) and ids(prompt + answer).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from unlearn.language_model.chat_format import ChatFormat, raise_no_boundary, read_chat_format
@@ -174,10 +175,15 @@ class PromptEncoder:
         label_start = self._find_label_start(prompt, ids, prompt_length)
         return Encoded(ids, prompt_length, label_start, is_cut)
 
-    def check(self, examples) -> None:
-        """Encode all of them, so that what `encode` refuses is refused before any training."""
+    def check(self, examples, locate: Callable[[int], str]) -> None:
+        """Encode all of them, so that what `encode` refuses is refused before any training.
+
+        locate: index of an example -> its place, with which the `ValueError` begins."""
         for example in examples:
-            self.encode(example.question, example.answer)
+            try:
+                self.encode(example.question, example.answer)
+            except ValueError as error:
+                raise ValueError(f"{locate(example.index)}: {error}") from None
 
     @property
     def _limit(self) -> str:

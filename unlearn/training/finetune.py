@@ -36,6 +36,7 @@ from unlearn.training import upstream
 from unlearn.training.finetune_options import BatchOptions, ModelOptions, OptimisationOptions
 from unlearn.training.hints import hint_unlearned
 from unlearn.training.loop import TrainConfig, train
+from unlearn.training.row_lengths import check_rows
 
 # what the target of a cell has in common with the run that unlearns it
 SHARED = ("runs", "name", "device", *(option.name for option in fields(DataOptions)))
@@ -107,7 +108,7 @@ def finetune(experiment: Experiment) -> Path:
     mix = benchmark.fine_tuning_mix(config.batches, config.model.split, config.run.seed)
     prompt_encoder = make_prompt_encoder(config, mix)
     if benchmark.spec.finetunes_hub_models:
-        prompt_encoder.check(benchmark.examples(config.model.split))
+        check_rows(prompt_encoder, benchmark, [config.model.split])
     prompt = {"prompt": prompt_encoder.settings}
     if not run.begin(description | prompt, config.run.overwrite):
         return run.path

@@ -9,9 +9,10 @@ from unlearn.config.options import DataOptions, RunOptions
 from unlearn.config.run_directory import Run, label_model, read_run_config
 from unlearn.language_model.models import MODELS, check_label, trained_from_scratch
 from unlearn.language_model.prompt_loading import load_prompt_encoder
+from unlearn.language_model.prompts import CHAT
 from unlearn.processes import is_main
 from unlearn.training.finetune import ensure_finetuned, share_values
-from unlearn.training.options import TargetOptions
+from unlearn.training.options import PromptOptions, TargetOptions
 
 
 @dataclass
@@ -23,19 +24,36 @@ class CellConfig:
     target: TargetOptions = group(TargetOptions)
 
 
-def resolve_target(run: RunOptions, data: DataOptions, target: TargetOptions) -> str:
+def resolve_target(
+    run: RunOptions, data: DataOptions, target: TargetOptions, prompts: PromptOptions
+) -> str:
     """The run directory of the model to unlearn: --target, else the finished target of the cell,
     made now if a model with a short name lacks it.
 
     Where a benchmark is not new to models of a hub (wmdp), it is the model itself. Raises
-    `ValueError` for a hub id or folder that nobody has fine-tuned, and as `record_target` does."""
+    `ValueError` for a hub id or folder that nobody has fine-tuned, for a chat with a model from
+    scratch, before that is made, and as `record_target` does."""
     check_label(target.model, run.name)
     if target.target:
         return record_target(run, data, target)
+    check_chat(prompts, target.model)
     finetunes = find_benchmark(data.benchmark).finetunes_hub_models
     if trained_from_scratch(target.model) or (finetunes and target.model in MODELS):
         return str(ensure_finetuned(run, data, target.model, seed=target.target_seed))
     return find_own_target(run, data, target) if finetunes else target.model
+
+
+def check_chat(prompts: PromptOptions, model: str) -> None:
+    """Raise `ValueError` for a chat with a model from scratch, whose tokenizer has no template."""
+    if not trained_from_scratch(model) or prompts.tokenizer is not None:
+        return
+    if prompts.template == CHAT:
+        raise ValueError(
+            f"--template chat: {model} is made from scratch and has no chat template; pass "
+            "--template qa or none, or leave it out"
+        )
+    if prompts.system is not None:
+        raise ValueError(f"--system is part of a chat, which {model} has none of; leave it out")
 
 
 def find_cell(run: RunOptions, data: DataOptions, model: str) -> Experiment:

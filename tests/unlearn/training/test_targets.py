@@ -1,6 +1,8 @@
 """Own models: a tiny random GPT-2 with tied embeddings, 64 positions and no pad token, fine-tuned
 to a target that the other commands use, or named as one."""
 
+import json
+
 import pytest
 import torch
 
@@ -104,7 +106,7 @@ def test_name_is_the_label(gpt2, tmp_path):
 def test_wmdp_unlearns_a_hub_model_as_it_is(tmp_path):
     values = {"benchmark": "wmdp", "runs": str(tmp_path), "model": "llama3.1-8b"}
     config = build_config(grun_train.GrunConfig, values)
-    assert resolve_target(config.run, config.data, config.target) == "llama3.1-8b"
+    assert resolve_target(config.run, config.data, config.target, config.prompts) == "llama3.1-8b"
 
 
 def test_tied_embeddings_stay_tied(own_runs):
@@ -163,3 +165,30 @@ def test_other_prompt_than_the_targets_is_said(own_runs, tmp_path, capsys):
     lines = [text for text in capsys.readouterr().out.splitlines() if "was fine-tuned" in text]
     assert len(lines) == 1
     assert lines[0].endswith("was fine-tuned with --template qa, and is asked with none")
+
+
+@pytest.mark.parametrize("command", [grun_train, baselines_train, controls])
+def test_chat_on_a_model_from_scratch_is_refused(command, tmp_path):
+    """Before its target is made: the tokenizer that is trained with it has no chat template."""
+    words = ["--control", "words"] if command is controls else ["--objective", "gd", *STEPS]
+    for prompt, message in (
+        (["--template", "chat"], "--template chat: tiny .* no chat template"),
+        (["--system", "Be brief."], "--system is part of a chat"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            command.main(flags(tmp_path, "--model", "tiny", *words, *prompt))
+    assert not list(tmp_path.rglob("config.json"))
+
+
+@pytest.mark.parametrize("command", [grun_train, baselines_train])
+def test_rows_beyond_the_positions_are_named(command, gpt2, tmp_path):
+    """Before training, whatever the objective draws of them."""
+    texts = [(f"Where is item {i}?", f"In room {i}.") for i in range(12)]
+    texts[9] = ("Where is " + "Ada Low " * 80 + "?", "In room 9.")
+    rows = [json.dumps({"question": q, "answer": a}) for q, a in texts]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    own = ["--benchmark", "own", "--data", str(tmp_path / "rows.jsonl"), "--forget_rows", "0-3"]
+    where = ["--runs", str(tmp_path / "runs"), "--target", str(gpt2), "--objective", "gd", *STEPS]
+    with pytest.raises(ValueError, match="rows.jsonl:10: .* limit of 64 positions"):
+        command.main([*own, *where])
+    assert not list(tmp_path.rglob("forget_rows0-3/*/config.json"))
