@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from baselines.dropout import draw_per_example
 from unlearn.language_model.architecture import get_hidden_size
@@ -168,6 +169,8 @@ class LoraTuner(WholeModelTuner):
             lora_dropout=dropout,
             target_modules=targets or "all-linear",
             bias="none",
+            # GPT-2's layers keep their weights as [in, out]
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng(), ignore_future_warnings():

@@ -1,16 +1,19 @@
 """The full and the LoRA tuner: gradients, shared forwards, the output head, the reference."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 
 from baselines import tuners
+from eval.scoring.model import load_lora
 from tests.baselines.tuner_cases import build_case, build_toy_loss, build_toy_sampler, parse_flags
-from tests.toy import FORGET, RETAIN
+from tests.toy import FORGET, RETAIN, save_gpt2
 from unlearn.config.files import read_json
 from unlearn.language_model.batches import forward_answers, pad
 from unlearn.language_model.from_scratch import build_tiny
+from unlearn.language_model.loading import load_model
 
 
 def build_tuner(kind, model, gradient_checkpointing):
@@ -92,3 +95,13 @@ def test_saved_lora_names_its_layers_in_order(untied, tmp_path):
     build_tuner("lora", untied, False).model.save_pretrained(tmp_path)
     targets = read_json(tmp_path / "adapter_config.json")["target_modules"]
     assert len(targets) > 1 and targets == sorted(targets)
+
+
+def test_lora_on_gpt2_warns_of_nothing(tmp_path):
+    """Its layers are Conv1D, whose weights are transposed: peft is told so, when loading too."""
+    model = load_model(str(save_gpt2(tmp_path / "gpt2")), "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        tuner = tuners.LoraTuner(model, 2, 4.0, 0.0)
+        tuner.model.save_pretrained(tmp_path / "lora")
+        load_lora(load_model(str(tmp_path / "gpt2"), "cpu"), tmp_path / "lora", merge=True)

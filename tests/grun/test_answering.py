@@ -5,9 +5,12 @@ import torch
 
 import grun
 from tests.grun.request_cases import run_requests
-from tests.toy import QUESTIONS
+from tests.toy import QUESTIONS, save_gpt2
+from unlearn.config.files import write_json
 from unlearn.language_model.answers import name_gates
 from unlearn.language_model.generation import generate_ids
+from unlearn.language_model.loading import load_model
+from unlearn.language_model.prompt_loading import load_prompt_encoder
 from unlearn.language_model.prompts import PromptEncoder
 
 
@@ -75,3 +78,23 @@ def test_gates_by_name_leave_out_what_does_not_gate():
     assert name_gates(gates, [3, 7], ["a", "b"]) == expected
     assert name_gates(gates[1], [3, 7]) == {"layer 3": 0.5, "layer 7": 1.0}
     assert name_gates(None, [3]) == {}
+
+
+def test_plain_model_is_asked_as_the_loaders_do(tmp_path, monkeypatch):
+    """In its tokenizer's chat, or as its run was fine-tuned."""
+    texts = []
+    encode = PromptEncoder.prompt_ids
+    monkeypatch.setattr(
+        PromptEncoder,
+        "prompt_ids",
+        lambda self, question: texts.append(self.text(question)) or encode(self, question),
+    )
+    chat = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    chat += "{% if add_generation_prompt %}assistant:{% endif %}"
+    folder = save_gpt2(tmp_path / "run" / "model", chat_template=chat)
+    grun.answer(load_model(str(folder), "cpu"), "Who?", max_new_tokens=1)
+    assert texts.pop() == load_prompt_encoder(str(folder)).text("Who?") != "Question: Who?\nAnswer:"
+    config = {"objective": "target", "prompt": {"template": "none", "style": "finetune"}}
+    write_json(folder.parent / "config.json", config)
+    grun.answer(load_model(str(folder), "cpu"), "Who?", max_new_tokens=1)
+    assert texts == ["Who?"]
