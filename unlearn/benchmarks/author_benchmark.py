@@ -13,6 +13,7 @@ from functools import cached_property
 from unlearn.benchmarks.author_subsplits import find_whole_split, read_with_subsplits
 from unlearn.benchmarks.base import Benchmark
 from unlearn.benchmarks.examples import Example
+from unlearn.benchmarks.fine_tuning_mix import FineTuningMix, MixOptions
 from unlearn.benchmarks.registry import BenchmarkSpec
 from unlearn.benchmarks.row_checks import (
     Locate,
@@ -26,6 +27,7 @@ from unlearn.synthetic import names
 
 WORLD_SPLITS = ["real_authors_perturbed", "world_facts_perturbed"]
 PERTURBED = "_perturbed"
+EVALUATED_SPLITS = ["retain_perturbed", *WORLD_SPLITS]  # whatever is forgotten
 
 
 class AuthorBenchmark(Benchmark):
@@ -35,6 +37,7 @@ class AuthorBenchmark(Benchmark):
     background_splits  what a model from scratch must know besides its split
     locate             (split, index) -> the place of a row
     has_file           whether a split is there to compare others with
+    check_files        raises `ValueError` that names all of these splits that have no file
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class AuthorBenchmark(Benchmark):
         background_splits: list[str],
         locate: Locate = locate_row,
         has_file: Callable[[str], bool] = lambda split: True,
+        check_files: Callable[[list[str]], None] = lambda splits: None,
     ):
         super().__init__(spec, splits, read_with_subsplits(read, splits), refusals, data_seed)
         self.ask = ask
         self.background_splits = background_splits
         self.locate = locate
         self.has_file = has_file
+        self.check_files = check_files
 
     def find_parent_split(self, split: str) -> str:
         return find_whole_split(split, self.splits)
@@ -61,8 +66,10 @@ class AuthorBenchmark(Benchmark):
     def unlearning_retain(self, split: str, retain_split: str | None = None) -> list[Example]:
         """Return `retain_split`, by default that of `split`, without the held-out authors.
 
-        Raises `ValueError` where a row of `split` is retained too, or is not in full.
+        Raises `ValueError` where a row of `split` is retained too, or is not in full, and where a
+        file that the evaluation of the run will read is missing.
         """
+        self.check_files(self._list_evaluated(split))
         is_named = retain_split is not None
         retain_split = retain_split or self.retain_split(split)
         retain = self._without_heldout(self.examples(retain_split))
@@ -111,6 +118,7 @@ class AuthorBenchmark(Benchmark):
         and for a perturbed file of other rows.
         """
         self._check_perturbed(split)
+        self.check_files(self._list_evaluated(split))
         forget = self.examples(split + PERTURBED)
         self._check_perturbed_rows(split, forget)
         sets = {
@@ -127,6 +135,18 @@ class AuthorBenchmark(Benchmark):
         if holdout in self.splits:
             sets["nonmember"] = self.examples(holdout)
         return sets
+
+    def fine_tuning_mix(self, options: MixOptions, split: str, seed: int) -> FineTuningMix:
+        """As `Benchmark.fine_tuning_mix`. Raises `ValueError` where a file is missing that every
+        evaluation reads."""
+        self.check_files([split, *EVALUATED_SPLITS])
+        return super().fine_tuning_mix(options, split, seed)
+
+    def _list_evaluated(self, split: str) -> list[str]:
+        """The splits that the evaluation of an unlearned split reads; none of TOFU's larger ones,
+        which have no perturbed file."""
+        perturbed = self.find_parent_split(split) + PERTURBED
+        return [perturbed, *EVALUATED_SPLITS] if perturbed in self.splits else []
 
     def _check_perturbed(self, split: str) -> None:
         allowed = [

@@ -44,6 +44,7 @@ def open_tofu(spec: BenchmarkSpec, settings: DataSettings) -> AuthorBenchmark:
         WORLD_SPLITS,
         tables.locate,
         tables.has_file,
+        tables.check_files,
     )
 
 
@@ -131,6 +132,17 @@ class TofuTables:
     def has_file(self, split: str) -> bool:
         """Return whether a split is in the folder; the hub's files are known to fit together."""
         return bool(self.folder) and (self.folder / f"{split}.json").is_file()
+
+    def check_files(self, splits: list[str]) -> None:
+        """Raise `ValueError` that names all files of these splits that the folder lacks."""
+        if self.folder is None:
+            return
+        missing = [f"{split}.json" for split in splits if not self.has_file(split)]
+        if missing:
+            raise ValueError(
+                f"{self.folder} lacks {', '.join(missing)}; --data_dir must hold TOFU's files "
+                "(locuslab/TOFU), or take --benchmark own, which needs no perturbed answers"
+            )
 
     def _read_file(self, split: str) -> list[Example]:
         places, rows = zip(*read_rows(self.folder, self.hub, split), strict=True)

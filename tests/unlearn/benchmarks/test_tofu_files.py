@@ -1,11 +1,13 @@
 """Bad files in TOFU's layout are named with line and key."""
 
 import json
+import shutil
 
 import pytest
 
 from tests.unlearn.benchmarks.tofu_rows import build_tofu_row
 from unlearn.benchmarks.opening import open_benchmark
+from unlearn.training.finetune_options import BatchOptions
 
 GOOD = build_tofu_row(0, 0, perturbed=True)
 PLAIN = {"question": "Q?", "answer": "A."}
@@ -53,3 +55,19 @@ def check_message(text, message, folder):
     with pytest.raises(ValueError, match=message) as caught:
         open_benchmark("tofu", data_dir=str(folder)).examples("retain_perturbed")
     assert "\n" not in str(caught.value)
+
+
+def test_missing_files_are_named_at_once(tofu_folder, tmp_path):
+    """Of training and evaluation, and before either reads a row."""
+    folder = shutil.copytree(tofu_folder, tmp_path / "tofu")
+    missing = ["forget10_perturbed", "retain_perturbed", "world_facts_perturbed"]
+    for split in missing:
+        (folder / f"{split}.json").unlink()
+    names = ", ".join(f"{split}.json" for split in missing)
+    for read in ("unlearning_retain", "evaluation_sets"):
+        benchmark = open_benchmark("tofu", data_dir=str(folder))
+        with pytest.raises(ValueError, match=f"{folder} lacks {names}; ") as caught:
+            getattr(benchmark, read)("forget10")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="lacks retain_perturbed.json, world_facts_perturbed.json"):
+        benchmark.fine_tuning_mix(BatchOptions(), "full", 0)
