@@ -55,3 +55,19 @@ def find_target(folder: str | Path) -> Path | None:
         if (target / "eval" / folder.name / "forget.json").exists():
             return target
     return None
+
+
+def check_template(run: Path, reference: Path) -> str | None:
+    """A sentence where a run is asked in another template than its reference: the numbers of their
+    tokens differ, so they are not compared.
+    """
+    templates = [
+        read_json(path / "config.json").get("prompt", {}).get("template")
+        for path in (run, reference)
+    ]
+    if None in templates or templates[0] == templates[1]:
+        return None
+    return (
+        f"asked in the template {templates[0]}, and its reference {reference.name} in "
+        f"{templates[1]}: not compared with it; make a reference in {templates[0]} for that"
+    )

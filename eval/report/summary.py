@@ -20,7 +20,7 @@ from eval.metrics import tofu as metrics
 from eval.metrics.memorization import ES_NO_MATCH
 from eval.report.collect import FinishedRun, find_runs
 from eval.report.question_metrics import OPTION_KEYS, Evaluation, Options, compute_metrics
-from eval.report.reference_runs import find_reference, find_target
+from eval.report.reference_runs import check_template, find_reference, find_target
 from eval.report.rows import (
     NONMEMBER,
     SETS,
@@ -65,6 +65,9 @@ def write_summary(folder: str | Path, options: Options | None = None) -> dict:
     """
     folder = Path(folder)
     reference_run = find_reference(folder)
+    other_template = check_template(folder.parents[1], reference_run) if reference_run else None
+    if other_template:
+        reference_run = None
     target_run = find_target(folder)
     try:
         sets = read_rows(folder)
@@ -79,6 +82,7 @@ def write_summary(folder: str | Path, options: Options | None = None) -> dict:
             check_wrong_answers(sets),
             check_repeated_rows(sets),
             check_cut_answers(sets),
+            other_template,
             validity_checks.check_gate(read_json(result) if result.exists() else {}),
         ]
     except ValueError as error:

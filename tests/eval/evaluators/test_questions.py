@@ -281,3 +281,18 @@ def test_only_refuses_an_unfinished_run(runs, data, capsys):
     (run / "DONE").unlink()
     line = fail(runs, data, capsys, "--only", str(run))
     assert "no finished run there; train it first" in line
+
+
+def test_reference_in_another_template_costs_its_columns(runs, data, capsys):
+    """Not the run: its tokens are others, so nothing is compared, and the table says so."""
+    flags = f"--benchmark tofu --data_dir {data} --vocabulary 400 --template none".split()
+    finetune_toy(runs, *flags, depth=2, steps=2, split="retain90")
+    evaluate(runs, data)
+    summary = read_json(grun_results(runs) / "summary.json")
+    assert summary["reference"] is None and "forget_quality" not in summary
+    assert (
+        "asked in the template qa, and its reference reference-seed42 in none"
+        in (summary["warning"])
+    )
+    report.main(["--runs", str(runs)])
+    assert "template qa, and its reference" in " ".join(capsys.readouterr().out.split())
