@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
+from transformers import PretrainedConfig
 
 from eval.scoring.bare_model import bare_model
 from eval.scoring.model import INDEX, EvalModel, FilteredModel, load_eval_model
@@ -13,6 +14,7 @@ from unlearn.config.files import read_json
 from unlearn.config.recipes import recipe
 from unlearn.config.run_directory import Run, finished_runs, locate_model
 from unlearn.language_model.answers import Answer, find_room, name_gates
+from unlearn.language_model.models import MODELS
 
 MOST_RUNS = 5  # that an error names
 
@@ -96,7 +98,8 @@ def check_source(source: str) -> None:
         is_path = source.startswith(("/", ".", "~", "runs/")) or source in ("runs", "requests")
         if is_path or source.strip("/").count("/") > 1:
             raise ValueError(f"{source}: no such run; {list_runs('runs')}")
-        return  # a short name, or a hub id
+        check_hub_model(source)
+        return
     if (path / INDEX).exists():
         if read_json(path / INDEX).get("requests") == []:
             raise ValueError(f"{source} holds no requests; add one: python -m grun.requests add")
@@ -106,6 +109,19 @@ def check_source(source: str) -> None:
         raise ValueError(f"{source} holds no run, stack of requests or model; {list_runs(path)}")
     if "objective" in read_json(config):
         check_finished(Run(path))
+
+
+def check_hub_model(name: str) -> None:
+    """Raise `ValueError` for a name that is neither a model's short name nor a hub model."""
+    if name in MODELS:
+        return
+    try:
+        PretrainedConfig.get_config_dict(name)
+    except (OSError, ValueError):
+        raise ValueError(
+            f"no run, stack of requests or model folder, and no hub model that can be reached, is "
+            f"called {name}; python -m unlearn.runs list shows the runs"
+        ) from None
 
 
 def check_finished(run: Run) -> None:

@@ -98,6 +98,9 @@ def read_line(is_terminal: bool, display: Display) -> str | None:
         except EOFError:
             print(flush=True)
             return None
+        except KeyboardInterrupt:
+            print(flush=True)
+            raise
     line = sys.stdin.readline()
     if line.strip():
         print(display.plain(f"{PROMPT}{line.strip()}"), flush=True)

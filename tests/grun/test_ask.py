@@ -10,6 +10,7 @@ import pytest
 from baselines import controls
 from baselines import train as baselines_train
 from eval.ask.asked_run import AskedRun, open_run
+from eval.ask.command import read_line
 from eval.scoring.generation import generate_answers
 from eval.scoring.model import load_eval_model
 from grun import ask, requests
@@ -197,6 +198,8 @@ def test_escape_sequences_of_a_model_are_printed_as_escapes(kinds, run_ask, monk
         ("  ", "which run?"),
         ("runs/nothing/here", "no such run"),
         ("../nothing", "no such run"),
+        ("nothing", "no run, .* is called nothing; python -m unlearn.runs list"),
+        ("no-name/nothing", "no run, .* is called no-name/nothing; python -m unlearn.runs list"),
         ("x" * 5000, "File name too long; give a run directory"),
         ("{file}", "is a file; give the directory of a run"),
         ("{folder}", "holds no run, stack of requests or model; finished runs: "),
@@ -247,3 +250,16 @@ def test_closed_input_is_refused(kinds, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(ValueError, match="standard input is closed; pass --question"):
         ask.main([str(kinds["grun"])])
+
+
+def test_ctrl_c_at_the_prompt_ends_its_line(monkeypatch, capsys):
+    """What is said about the stop begins a line of its own."""
+
+    def interrupt(prompt):
+        print(prompt, end="")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        read_line(True, None)
+    assert capsys.readouterr().out == "> \n"
