@@ -42,10 +42,12 @@ def load(
     if not isinstance(source, str | Path):
         adapters = [load_adapter(base, resolve_folder(one)) for one in source]
         hooks = AdapterHooks(base, adapters, combination, [str(one) for one in source])
-    elif (resolve_folder(source) / INDEX).exists():
-        hooks = RequestStack(resolve_folder(source)).attach(base, combination)
     else:
-        hooks = AdapterHooks(base, load_adapter(base, resolve_folder(source)), combination)
+        folder = resolve_folder(source)  # once: a hub's folder is downloaded
+        if (folder / INDEX).exists():
+            hooks = RequestStack(folder).attach(base, combination)
+        else:
+            hooks = AdapterHooks(base, load_adapter(base, folder), combination)
     hooks.prompt_check = build_prompt_check([adapter.config for adapter in hooks.adapters])
     return model
 

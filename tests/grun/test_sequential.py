@@ -182,8 +182,8 @@ def test_evaluation_refuses_bad_flags(toy, tmp_path, words, message):
 
 
 def test_script_runs_sequences(tmp_path):
-    """SEQUENTIAL="..." takes the place of SPLITS: one stack per model, objective and seed, then
-    their evaluation; flags go to the training."""
+    """SEQUENTIAL="..." takes the place of SPLITS: the target, one stack per model, objective and
+    seed, then their evaluation; flags go to the training."""
     settings = ("SPLITS", "LOSSES", "MODELS", "SEEDS", "PY", "NPROC", "DATA_DIR")
     clean = {name: value for name, value in os.environ.items() if name not in settings}
     grid = {"DRY_RUN": "1", "SEQUENTIAL": "forget10a forget10b", "LOSSES": "gd idk", "RUNS": "else"}
@@ -195,10 +195,12 @@ def test_script_runs_sequences(tmp_path):
         text=True,
     )
     training = (
-        "+ python -m grun.sequential --splits forget10a forget10b --benchmark authors --model tiny "
-        "--objective {} --seed 42 --runs else --rank 8"
+        "+ python -m grun.sequential --benchmark authors --model tiny --seed 42 --runs else "
+        "--objective {} --splits forget10a forget10b --rank 8"
     )
+    target = "unlearn.training.finetune --benchmark authors --model tiny --split full --seed 42"
     assert done.stdout.splitlines() == [
+        f"+ python -m {target} --runs else",
         training.format("gd"),
         training.format("idk"),
         "+ python -m eval.sequential --benchmark authors --runs else",
