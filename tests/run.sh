@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks form (ruff) and runs the tests: on a CPU, offline, in about three minutes once the
+# Checks form (ruff) and runs the tests: on a CPU, offline, in about four minutes once the
 # environment exists. Makes .venv first if no Python at hand has the packages.
 #
 #   tests/run.sh                                            all of them
